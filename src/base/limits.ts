@@ -1,0 +1,75 @@
+/**
+ * Every limit of this program, with its reason. What comes from a layer, a store, a cache or the
+ * kernel is refused beyond these; relations between them are asserted when this module loads.
+ */
+
+import { assert } from './assert.ts';
+
+export const KiB = 1024;
+export const MiB = 1024 * KiB;
+export const GiB = 1024 * MiB;
+export const TiB = 1024 * GiB;
+
+/** EROFS block, and the alignment of every file in a disk: the page size of x86-64 and most arm64. */
+export const blockSizeBytes = 4 * KiB;
+
+/**
+ * Chunk sizes of the content-defined cut. Large enough that zstd and a request's fixed cost are
+ * spread, small enough that a 4 KiB read does not fetch much besides; the maximum equals the
+ * largest read that the kernel sends (FUSE max_pages 256). See docs/format/chunk.md.
+ */
+export const chunkSizeMinBytes = 64 * KiB;
+export const chunkSizeTargetBytes = 256 * KiB;
+export const chunkSizeMaxBytes = 1 * MiB;
+
+/** Files below this are packed together, so that a chunk holds many of them. */
+export const packedFileSizeMaxBytes = chunkSizeMinBytes;
+
+/** Files up to this live in the inode's own block: no chunk, no 4 KiB block of padding. */
+export const inlineFileSizeMaxBytes = 512;
+
+/** Sealing adds a codec byte, a nonce and a tag; stored plain if zstd does not shrink it. */
+export const sealedChunkOverheadBytes = 32;
+export const sealedChunkSizeMaxBytes = chunkSizeMaxBytes + sealedChunkOverheadBytes;
+
+/** 32-bit block numbers of EROFS. */
+export const diskSizeMaxBytes = 16 * TiB;
+
+/** Entries of one image; each costs about 1 KiB of memory while pushing. */
+export const treeEntriesMax = 4_000_000;
+/** Path components below the root. The kernel's own limit on a path is 4096 bytes. */
+export const treeDepthMax = 2048;
+export const pathLengthMaxBytes = 4096;
+export const nameLengthMaxBytes = 255;
+/** Linux: the target of a symlink has at most PATH_MAX - 1 bytes. */
+export const symlinkTargetMaxBytes = 4095;
+/** Linux: an xattr's full name, its value, and all names of one inode together. */
+export const xattrNameMaxBytes = 255;
+export const xattrValueMaxBytes = 64 * KiB - 1;
+export const xattrsPerInodeMaxBytes = 64 * KiB;
+
+/** OCI: registries accept manifests up to 4 MiB. */
+export const manifestSizeMaxBytes = 4 * MiB;
+export const configSizeMaxBytes = 8 * MiB;
+export const indexDepthMax = 8;
+/** overlayfs gives up at about 500 lower layers; Docker at 127. */
+export const layersMax = 1024;
+/** A PAX header block or GNU long name of one entry. Go's tar reader stops at 1 MiB as well. */
+export const tarSpecialHeaderMaxBytes = 1 * MiB;
+/** Data runs of one sparse file. */
+export const sparseExtentsMax = 1_000_000;
+/** A layer may unpack to this much in any case, and beyond it to this multiple of its size. */
+export const layerSizeAlwaysAllowedBytes = 16 * GiB;
+export const layerExpansionMax = 200;
+
+/** A recipe of a 16 TiB disk would be larger; 64 million chunks are not a container image. */
+export const recipeSizeMaxBytes = 1 * GiB;
+export const nameRecordSizeMaxBytes = 64 * KiB;
+export const storeDocumentSizeMaxBytes = 64 * KiB;
+
+assert(chunkSizeMinBytes < chunkSizeTargetBytes, 'chunk minimum is below the target');
+assert(chunkSizeTargetBytes < chunkSizeMaxBytes, 'chunk target is below the maximum');
+assert(chunkSizeMinBytes % blockSizeBytes === 0, 'chunk minimum is whole blocks');
+assert(chunkSizeMaxBytes % blockSizeBytes === 0, 'chunk maximum is whole blocks');
+assert(inlineFileSizeMaxBytes < blockSizeBytes, 'an inline file fits a block');
+assert(packedFileSizeMaxBytes <= chunkSizeMaxBytes, 'a packed file fits a chunk');

@@ -1,0 +1,59 @@
+/**
+ * What one disk is made of, as a value. How it is written down: format.ts; how it is sealed for
+ * its owner: sealed-recipe.ts; both are described in docs/format/recipe.md.
+ *
+ * Invariant: the segments cover the disk from 0 to diskSizeBytes without gap or overlap.
+ */
+
+import type { ChunkId } from '../base/digest.ts';
+
+export interface ChunkSegment {
+  kind: 'chunk';
+  id: ChunkId;
+  /** 32 bytes; whoever has it and the sealed chunk can read it. */
+  key: Buffer;
+  /** Bytes of the disk: 1 to chunkSizeMaxBytes. */
+  plainSizeBytes: number;
+  sealedSizeBytes: number;
+}
+
+/** A run of zeros of the disk: nothing is stored for it. */
+export interface ZeroSegment {
+  kind: 'zero';
+  plainSizeBytes: number;
+}
+
+export type Segment = ChunkSegment | ZeroSegment;
+
+export interface Platform {
+  os: string;
+  architecture: string;
+  variant?: string;
+}
+
+/** Where an image came from and what a runtime needs of it. */
+export interface RecipeDetails {
+  /** `oci`: an EROFS disk flattened from an image; `disk`: raw bytes as they were. */
+  kind: 'oci' | 'disk';
+  /** Of the manifest that was pushed; absent for a raw disk. */
+  manifestDigest?: string;
+  platform?: Platform;
+  /** The OCI image config, the exact text of the blob. */
+  configText?: string;
+  /** Inodes of the tree. */
+  inodeCount?: number;
+  /** Sum of the sizes of the regular files. */
+  contentBytes?: number;
+  /** Names the chunking rule and writer, so that a push can tell whether it would do the same. */
+  pipeline: string;
+  /** Id of the dedup salt under which chunk keys were made; see docs/format/sealed-chunk.md. */
+  saltId: string;
+}
+
+export interface Recipe {
+  diskSizeBytes: number;
+  /** Leading bytes of the disk that are EROFS metadata; 0 for a raw disk. */
+  metadataSizeBytes: number;
+  segments: readonly Segment[];
+  details: RecipeDetails;
+}
