@@ -80,9 +80,9 @@ export interface Tree {
  * back-pressure: the source waits for it.
  */
 export interface ContentSink {
-  begin(content: FileContent): Promise<void> | undefined;
-  write(bytes: Uint8Array): Promise<void> | undefined;
-  end(): Promise<void> | undefined;
+  begin(content: FileContent): Promise<unknown> | undefined;
+  write(bytes: Uint8Array): Promise<unknown> | undefined;
+  end(): Promise<unknown> | undefined;
 }
 
 /** Names in the order of memcmp: the order of EROFS directories and of every walk. */
