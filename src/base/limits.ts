@@ -67,9 +67,18 @@ export const recipeSizeMaxBytes = 1 * GiB;
 export const nameRecordSizeMaxBytes = 64 * KiB;
 export const storeDocumentSizeMaxBytes = 64 * KiB;
 
+/** S3 allows 1024 bytes, of which a bucket's prefix takes some; a file system 255 a part. */
+export const objectKeyLengthMaxBytes = 512;
+export const objectKeyPartLengthMaxBytes = 255;
+/** A temporary file this old has lost its writer: no single object takes a day to write. */
+export const leftoverAgeMinMs = 24 * 60 * 60 * 1000;
+/** Sealed chunks held in memory until the worker's cache has written them; more are declined. */
+export const cacheWritesPendingMaxBytes = 64 * MiB;
+
 assert(chunkSizeMinBytes < chunkSizeTargetBytes, 'chunk minimum is below the target');
 assert(chunkSizeTargetBytes < chunkSizeMaxBytes, 'chunk target is below the maximum');
 assert(chunkSizeMinBytes % blockSizeBytes === 0, 'chunk minimum is whole blocks');
 assert(chunkSizeMaxBytes % blockSizeBytes === 0, 'chunk maximum is whole blocks');
 assert(inlineFileSizeMaxBytes < blockSizeBytes, 'an inline file fits a block');
 assert(packedFileSizeMaxBytes <= chunkSizeMaxBytes, 'a packed file fits a chunk');
+assert(sealedChunkSizeMaxBytes <= cacheWritesPendingMaxBytes, 'any chunk can be cached');
