@@ -83,6 +83,11 @@ export interface ContentSink {
   begin(content: FileContent): Promise<unknown> | undefined;
   write(bytes: Uint8Array): Promise<unknown> | undefined;
   end(): Promise<unknown> | undefined;
+  /**
+   * A layer is over; what comes next is another's. A packer of small files cuts here, so that a
+   * base layer gives the same packs whatever stands above it.
+   */
+  layerEnd?(): Promise<unknown> | undefined;
 }
 
 /** Names in the order of memcmp: the order of EROFS directories and of every walk. */
