@@ -28,8 +28,8 @@ export const packedFileSizeMaxBytes = chunkSizeMinBytes;
 /** Files up to this live in the inode's own block: no chunk, no 4 KiB block of padding. */
 export const inlineFileSizeMaxBytes = 512;
 
-/** Sealing adds a codec byte, a nonce and a tag; stored plain if zstd does not shrink it. */
-export const sealedChunkOverheadBytes = 32;
+/** Sealing adds a nonce (12), a codec byte and a tag (16); what zstd does not shrink stays plain. */
+export const sealedChunkOverheadBytes = 29;
 export const sealedChunkSizeMaxBytes = chunkSizeMaxBytes + sealedChunkOverheadBytes;
 
 /** 32-bit block numbers of EROFS. */
