@@ -37,12 +37,18 @@ export const diskSizeMaxBytes = 16 * TiB;
 
 /** Entries of one image; each costs about 1 KiB of memory while pushing. */
 export const treeEntriesMax = 4_000_000;
+/** What the entries of one image hold besides their contents: names, targets, xattrs, data runs. */
+export const treeMetadataMaxBytes = 1 * GiB;
 /** Path components below the root. The kernel's own limit on a path is 4096 bytes. */
 export const treeDepthMax = 2048;
 export const pathLengthMaxBytes = 4096;
 export const nameLengthMaxBytes = 255;
 /** Linux: the target of a symlink has at most PATH_MAX - 1 bytes. */
 export const symlinkTargetMaxBytes = 4095;
+/** Symlinks followed in one path while layers are applied; containerd and runc stop here too. */
+export const symlinkHopsMax = 255;
+/** Path components that come out of symlinks while one image is applied: some for every entry. */
+export const symlinkStepsMax = 64 * 1024 * 1024;
 /** Linux: an xattr's full name, its value, and all names of one inode together. */
 export const xattrNameMaxBytes = 255;
 export const xattrValueMaxBytes = 64 * KiB - 1;
@@ -64,6 +70,8 @@ export const layerExpansionMax = 200;
 
 /** A recipe of a 16 TiB disk would be larger; 64 million chunks are not a container image. */
 export const recipeSizeMaxBytes = 1 * GiB;
+/** The image config as a JSON string, where quotes and line ends take two bytes, and some fields. */
+export const recipeDetailsSizeMaxBytes = 2 * configSizeMaxBytes + 64 * KiB;
 export const nameRecordSizeMaxBytes = 64 * KiB;
 export const storeDocumentSizeMaxBytes = 64 * KiB;
 
