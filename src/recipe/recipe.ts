@@ -1,8 +1,9 @@
 /**
- * What one disk is made of, as a value. How it is written down: format.ts; how it is sealed for
- * its owner: sealed-recipe.ts; both are described in docs/format/recipe.md.
+ * What one disk is made of, as a value. sealed-recipe.ts makes it an object of a store, laid out as
+ * format.ts and docs/format/recipe.md say.
  *
- * Invariant: the segments cover the disk from 0 to diskSizeBytes without gap or overlap.
+ * Invariants: the segments cover the disk from 0 to diskSizeBytes without gap or overlap; segments
+ * of one chunk id have one key and one pair of sizes.
  */
 
 import type { ChunkId } from '../base/digest.ts';
