@@ -58,6 +58,10 @@ export const xattrsPerInodeMaxBytes = 64 * KiB;
 export const manifestSizeMaxBytes = 4 * MiB;
 export const configSizeMaxBytes = 8 * MiB;
 export const indexDepthMax = 8;
+/** Manifests named by one image's indexes together: platforms and attestations, tens in practice. */
+export const indexManifestsMax = 1024;
+/** `docker save` writes about four members a layer, and may save many images at once. */
+export const archiveMembersMax = 65_536;
 /** overlayfs gives up at about 500 lower layers; Docker at 127. */
 export const layersMax = 1024;
 /** A PAX header block or GNU long name of one entry. Go's tar reader stops at 1 MiB as well. */
@@ -67,6 +71,8 @@ export const sparseExtentsMax = 1_000_000;
 /** A layer may unpack to this much in any case, and beyond it to this multiple of its size. */
 export const layerSizeAlwaysAllowedBytes = 16 * GiB;
 export const layerExpansionMax = 200;
+/** What a decoder may allocate for a frame: the zstd tool refuses more as well, unless told. */
+export const zstdWindowMaxBytes = 128 * MiB;
 
 /** A recipe of a 16 TiB disk would be larger; 64 million chunks are not a container image. */
 export const recipeSizeMaxBytes = 1 * GiB;
