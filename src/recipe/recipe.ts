@@ -58,3 +58,12 @@ export interface Recipe {
   segments: readonly Segment[];
   details: RecipeDetails;
 }
+
+/** The distinct chunks of a disk and their sealed sizes. */
+export function sealedSizes(recipe: Recipe): Map<ChunkId, number> {
+  const sizes = new Map<ChunkId, number>();
+  for (const segment of recipe.segments) {
+    if (segment.kind === 'chunk') sizes.set(segment.id, segment.sealedSizeBytes);
+  }
+  return sizes;
+}
