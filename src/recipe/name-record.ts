@@ -6,6 +6,7 @@
  */
 
 import { createHmac, timingSafeEqual } from 'node:crypto';
+import { assert } from '../base/assert.ts';
 import { isHexDigest, parseRecipeId, type RecipeId } from '../base/digest.ts';
 import { ImgstoreError } from '../base/errors.ts';
 import { nameRecordSizeMaxBytes } from '../base/limits.ts';
@@ -15,7 +16,8 @@ import { formatImageName, type ImageName } from './name.ts';
 /** What a record says; whether it is true is for verifyNameRecord. */
 export interface NameRecord {
   recipeId: RecipeId;
-  pushed: Date;
+  /** As Date.toISOString writes it. */
+  pushed: string;
   /** Id of the owner key that vouches for it. */
   keyId: string;
   /** 64 hexadecimal digits. */
@@ -28,9 +30,10 @@ const timePattern = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
 
 export function encodeNameRecord(
   name: ImageName,
-  { recipeId, pushed }: { recipeId: RecipeId; pushed: Date },
+  { recipeId, pushed }: { recipeId: RecipeId; pushed: string },
   ownerKey: OwnerKey,
 ): Buffer {
+  assert(isTime(pushed), 'the time of a push is one');
   const keyId = ownerKey.id;
   const mac = macOf(name, { recipeId, pushed, keyId }, ownerKey).toString('hex');
   const fields = { version: nameRecordVersion, recipe: recipeId, pushed, keyId, mac };
@@ -61,7 +64,7 @@ export function parseNameRecord(bytes: Buffer, name: ImageName): NameRecord {
   ) {
     throw damaged(what);
   }
-  return { recipeId: parseRecipeId(recipe), pushed: new Date(pushed), keyId, mac };
+  return { recipeId: parseRecipeId(recipe), pushed, keyId, mac };
 }
 
 /**
@@ -89,7 +92,7 @@ function macOf(
   { recipeId, pushed, keyId }: Omit<NameRecord, 'mac'>,
   ownerKey: OwnerKey,
 ): Buffer {
-  const lines = [macLabel, name, tag, recipeId, pushed.toISOString(), keyId];
+  const lines = [macLabel, name, tag, recipeId, pushed, keyId];
   return createHmac('sha256', ownerKey.subkey(macLabel)).update(lines.join('\n')).digest();
 }
 

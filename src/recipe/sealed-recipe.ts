@@ -76,6 +76,17 @@ export function publicChunkIds(bytes: Buffer, expectedId: RecipeId): ChunkId[] {
   return decodePublicPart(bytes.subarray(headerSizeBytes)).ids;
 }
 
+/** Whether these are the bytes of a recipe, sealed for whomever. Errors: UNSUPPORTED. */
+export function isIntactRecipe(bytes: Buffer, expectedId: RecipeId): boolean {
+  try {
+    checkObject(bytes, expectedId);
+    return true;
+  } catch (error) {
+    if (!(error instanceof ImgstoreError) || error.code === 'UNSUPPORTED') throw error;
+    return false;
+  }
+}
+
 /** Id of the owner key that a recipe is sealed for. Errors: CORRUPT, UNSUPPORTED, LIMIT. */
 export function recipeKeyId(bytes: Buffer): string {
   checkShape(bytes);

@@ -18,7 +18,7 @@ import { otherKey, ownerKey } from '../support/recipes.ts';
 
 const name = parseImageName('registry.example:5000/team/app:1.0');
 const recipeId = parseRecipeId('12'.repeat(32));
-const pushed = new Date('2026-01-02T03:04:05.678Z');
+const pushed = '2026-01-02T03:04:05.678Z';
 const bytes = encodeNameRecord(name, { recipeId, pushed }, ownerKey);
 
 function open(record: Buffer, as: ImageName = name): unknown {
