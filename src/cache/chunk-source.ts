@@ -4,9 +4,12 @@
  *
  * Contract (test/contract/chunk-source.ts runs it against every implementation):
  * - get: the sealed chunk, or undefined if this source does not have it. The buffer is shared:
- *   nobody writes to it. Absence is never a fault; a fault is an ImgstoreError.
- * - put: offers a chunk to a cache; it may decline. Resolves when the bytes may be let go. The
- *   lowest tier (the store) ignores it: chunks get there by push alone.
+ *   nobody writes to it. Absence is never a fault; a fault is an ImgstoreError. An answer has the
+ *   size that was asked for: a cache treats other sizes as absence, the store as CORRUPT. An aborted
+ *   signal rejects with its reason.
+ * - put: offers a chunk to a cache; it may decline, and never rejects for a fault of its own.
+ *   Resolves when the bytes may be let go. The lowest tier (the store) ignores it: chunks get there
+ *   by push alone. Whoever offers has compared the bytes with the id.
  * - drop: forgets a chunk whose bytes turned out wrong, so that the next get asks further down.
  * - close: waits for writes under way; afterwards nothing is called.
  */
@@ -22,7 +25,7 @@ export interface ChunkSource {
 }
 
 export interface GetOptions {
-  /** The sealed size that the recipe states; anything else is a wrong answer. */
+  /** The sealed size that the recipe states: 1 to sealedChunkSizeMaxBytes. */
   sizeBytes: number;
   signal?: AbortSignal;
 }
@@ -31,6 +34,10 @@ export interface SealedHit {
   sealed: Buffer;
   /** The tier that had it. */
   tier: string;
-  /** True if its SHA-256 has been compared with the id since it entered the worker. */
+  /**
+   * True if the SHA-256 of this very copy is the id. False for what a cache on this worker kept: it
+   * was compared on its way in, but a crash may have torn it since. If it does not open, drop it and
+   * get it again; if one that is verified does not open, the recipe or the chunk itself is wrong.
+   */
   verified: boolean;
 }

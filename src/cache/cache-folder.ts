@@ -1,0 +1,106 @@
+/**
+ * Sealed chunks as files below one folder; docs/format/worker-cache.md describes the layout.
+ *
+ * Invariant: under a chunk's name there is a file as it was offered, or, after a loss of power, one
+ * of another length or with zeros in it: files are renamed into place but not synced, since the
+ * store has every chunk and GCM's tag finds the damage. Several processes may use one folder.
+ */
+
+import { randomUUID } from 'node:crypto';
+import { closeSync, constants } from 'node:fs';
+import { mkdir, rename, unlink, utimes, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import type { ChunkId } from '../base/digest.ts';
+import { errnoOf } from '../base/errors.ts';
+import { openFile, readFully } from '../base/file-io.ts';
+import { sealedChunkSizeMaxBytes } from '../base/limits.ts';
+import { listFolder, removeLeftovers } from '../store/directory-walk.ts';
+import { chunkIdOfObjectKey, chunkObjectKey } from '../store/format.ts';
+
+/** Another layout gets another name, and this one is left to whoever wrote it. */
+const formatFolderName = 'v1';
+const temporaryFolderName = 'tmp';
+const readFlags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+
+export interface CachedFile {
+  id: ChunkId;
+  sizeBytes: number;
+  modifiedMs: number;
+}
+
+export class CacheFolder {
+  readonly #folder: string;
+  readonly #temporaryFolder: string;
+  readonly #writer = randomUUID();
+  #written = 0;
+
+  constructor(folder: string) {
+    this.#folder = resolve(folder, formatFolderName);
+    this.#temporaryFolder = join(this.#folder, temporaryFolderName);
+  }
+
+  /** For this user only: which chunks are here tells which images ran. */
+  async prepare(nowMs: number): Promise<void> {
+    await mkdir(this.#temporaryFolder, { recursive: true, mode: 0o700 });
+    await removeLeftovers(this.#temporaryFolder, nowMs);
+  }
+
+  /** The first `sizeBytes` of the chunk's file: one open, one read. */
+  async read(id: ChunkId, sizeBytes: number): Promise<Buffer | 'absent' | 'short'> {
+    let descriptor: number;
+    try {
+      descriptor = await openFile(this.#pathOf(id), readFlags);
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return 'absent';
+      throw error;
+    }
+    try {
+      const sealed = Buffer.allocUnsafeSlow(sizeBytes);
+      return (await readFully(descriptor, sealed)) === sizeBytes ? sealed : 'short';
+    } finally {
+      closeSync(descriptor);
+    }
+  }
+
+  async write(id: ChunkId, sealed: Uint8Array): Promise<void> {
+    const temporary = join(this.#temporaryFolder, `${this.#writer}-${this.#written++}`);
+    const path = this.#pathOf(id);
+    try {
+      await writeFile(temporary, sealed, { flag: 'wx' });
+      await rename(temporary, path).catch(async (error: unknown) => {
+        if (errnoOf(error) !== 'ENOENT') throw error;
+        await mkdir(join(this.#folder, id.slice(0, 2)), { recursive: true, mode: 0o700 });
+        await rename(temporary, path);
+      });
+    } catch (error) {
+      await unlink(temporary).catch(() => {});
+      throw error;
+    }
+  }
+
+  async remove(id: ChunkId): Promise<void> {
+    await unlink(this.#pathOf(id)).catch((error: unknown) => {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+    });
+  }
+
+  /** Notes that the chunk was used: the order in which entries go survives a restart. */
+  async touch(id: ChunkId, nowMs: number): Promise<void> {
+    await utimes(this.#pathOf(id), nowMs / 1000, nowMs / 1000);
+  }
+
+  /** Every chunk that is here. Files of impossible sizes are removed, foreign ones left alone. */
+  async *scan(): AsyncGenerator<CachedFile, void, undefined> {
+    for await (const { key, stats } of listFolder(this.#folder, '', temporaryFolderName)) {
+      const id = chunkIdOfObjectKey(key);
+      if (id === undefined) continue;
+      const possible = stats.size > 0 && stats.size <= sealedChunkSizeMaxBytes;
+      if (possible) yield { id, sizeBytes: stats.size, modifiedMs: stats.mtimeMs };
+      else await this.remove(id);
+    }
+  }
+
+  #pathOf(id: ChunkId): string {
+    return join(this.#folder, chunkObjectKey(id));
+  }
+}

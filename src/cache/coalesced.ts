@@ -1,0 +1,63 @@
+/**
+ * One fetch a chunk, however many wait for it. A waiter that gives up leaves the fetch to the
+ * others; when the last one gives up, the fetch is aborted.
+ */
+
+import type { ChunkId } from '../base/digest.ts';
+import type { ChunkSource, SealedHit } from './chunk-source.ts';
+
+interface Flight {
+  readonly result: Promise<SealedHit | undefined>;
+  readonly abort: AbortController;
+  waiting: number;
+}
+
+export function coalesced(source: ChunkSource): ChunkSource {
+  const flights = new Map<string, Flight>();
+
+  const depart = (id: ChunkId, sizeBytes: number, key: string): Flight => {
+    const abort = new AbortController();
+    const result = source.get(id, { sizeBytes, signal: abort.signal });
+    const flight = { result, abort, waiting: 0 };
+    flights.set(key, flight);
+    const land = () => {
+      if (flights.get(key) === flight) flights.delete(key);
+    };
+    result.then(land, land);
+    return flight;
+  };
+
+  return {
+    tier: source.tier,
+    async get(id, { sizeBytes, signal }) {
+      signal?.throwIfAborted();
+      // With its size: a recipe that states a wrong one must not fail the readers of others.
+      const key = `${id}:${sizeBytes}`;
+      const flight = flights.get(key) ?? depart(id, sizeBytes, key);
+      flight.waiting++;
+      if (signal === undefined) return flight.result;
+      return abandonable(flight.result, signal, () => {
+        if (--flight.waiting > 0) return;
+        // Who comes now must not board a flight that is coming down.
+        if (flights.get(key) === flight) flights.delete(key);
+        flight.abort.abort(signal.reason);
+      });
+    },
+    put: (id, sealed) => source.put(id, sealed),
+    drop: id => source.drop(id),
+    close: () => source.close(),
+  };
+}
+
+/** The result, or the signal's reason if that comes first; then `abandon` is called, once. */
+function abandonable<V>(result: Promise<V>, signal: AbortSignal, abandon: () => void): Promise<V> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => {
+      abandon();
+      reject(signal.reason);
+    };
+    signal.addEventListener('abort', onAbort, { once: true });
+    const settled = () => signal.removeEventListener('abort', onAbort);
+    result.finally(settled).then(resolve, reject);
+  });
+}

@@ -1,0 +1,257 @@
+/**
+ * The nearest tier, L1: sealed chunks on the worker's disk, shared by all its mounts.
+ *
+ * Invariants: a read never waits for a write, an eviction or the scan at start. The bytes on the
+ * disk stay within the bound (of what this process knows: two daemons in one folder damage nothing,
+ * but each has its own bound). No fault of the disk fails more than a get, and no put.
+ */
+
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { ChunkId } from '../base/digest.ts';
+import { describeError, errnoOf, ImgstoreError, ioError } from '../base/errors.ts';
+import { Limiter } from '../base/limiter.ts';
+import { cacheWritesPendingMaxBytes, sealedChunkSizeMaxBytes } from '../base/limits.ts';
+import type { Log } from '../base/log.ts';
+import { type CachedFile, CacheFolder } from './cache-folder.ts';
+import { CacheIndex } from './cache-index.ts';
+import type { ChunkSource, GetOptions, SealedHit } from './chunk-source.ts';
+
+export interface DiskCacheOptions {
+  folder: string;
+  /** At least `diskCacheSizeMinBytes`. */
+  sizeMaxBytes: number;
+  log: Log;
+  /** Milliseconds since 1970. */
+  now?: () => number;
+}
+
+export interface DiskCacheStats {
+  entries: number;
+  /** On the disk, in whole blocks. */
+  bytes: number;
+  sizeMaxBytes: number;
+  /** Offers that were not taken: the queue was full, the disk failed, or the scan was under way. */
+  declined: number;
+  evicted: number;
+  scanning: boolean;
+}
+
+/** Below this the largest chunks would push each other out. */
+export const diskCacheSizeMinBytes = 16 * sealedChunkSizeMaxBytes;
+/** Of the four threads that Node has for files, half are left to reads. */
+const writesAtOnceMax = 2;
+/** Recency across restarts is that coarse, and costs a system call an entry and hour. */
+const touchIntervalMs = 60 * 60 * 1000;
+const touchesAtOnceMax = 8;
+/** Entries that the scan adds to the index before reads have their turn: about 1 ms. */
+const addedPerTurnMax = 1000;
+/** After a failed write: long enough not to hammer a full disk, short enough to recover from it. */
+const pauseMs = 10_000;
+
+export class DiskCache implements ChunkSource {
+  readonly tier = 'l1';
+  /** Resolves when what earlier processes left is known. */
+  readonly ready: Promise<void>;
+  readonly #location: string;
+  readonly #folder: CacheFolder;
+  readonly #index: CacheIndex;
+  readonly #log: Log;
+  readonly #now: () => number;
+  readonly #writers = new Limiter(writesAtOnceMax);
+  /** Chunks that were taken but are not on the disk yet: their reads are answered from here. */
+  readonly #writing = new Map<ChunkId, Buffer>();
+  readonly #background = new Set<Promise<void>>();
+  #pendingBytes = 0;
+  #touching = 0;
+  #declined = 0;
+  #evicted = 0;
+  #scanning = true;
+  #closed = false;
+  #failing = false;
+  #pausedUntilMs = 0;
+
+  constructor(options: DiskCacheOptions) {
+    if (!(options.sizeMaxBytes >= diskCacheSizeMinBytes)) {
+      throw new ImgstoreError(
+        'USAGE',
+        `Cannot use a cache of ${options.sizeMaxBytes} bytes: it is too small`,
+        { hint: `Give it ${diskCacheSizeMinBytes} bytes or more.` },
+      );
+    }
+    this.#location = options.folder;
+    this.#folder = new CacheFolder(options.folder);
+    this.#index = new CacheIndex(options.sizeMaxBytes);
+    this.#log = options.log;
+    this.#now = options.now ?? Date.now;
+    this.ready = this.#scan();
+    this.#run(this.ready);
+  }
+
+  async get(id: ChunkId, { sizeBytes, signal }: GetOptions): Promise<SealedHit | undefined> {
+    signal?.throwIfAborted();
+    const pending = this.#writing.get(id);
+    if (pending?.length === sizeBytes) return { sealed: pending, tier: this.tier, verified: true };
+    const entry = this.#index.use(id);
+    // Another size: the recipe that asks is wrong, or the file is torn and the next put mends it.
+    if (entry === undefined ? !this.#scanning : entry.sizeBytes !== sizeBytes) return undefined;
+    const sealed = await this.#folder.read(id, sizeBytes).catch((error: unknown) => {
+      throw ioError(`Cannot read chunk ${id} from the cache ${this.#location}`, error);
+    });
+    if (typeof sealed === 'string') {
+      // Somebody else removed or cut it. One that was written anew meanwhile is another entry.
+      if (entry !== undefined && this.#index.peek(id) === entry) this.#index.delete(id);
+      return undefined;
+    }
+    if (entry !== undefined) this.#touch(id);
+    return { sealed, tier: this.tier, verified: false };
+  }
+
+  async put(id: ChunkId, sealed: Buffer): Promise<void> {
+    if (this.#writing.has(id) || this.#index.peek(id)?.sizeBytes === sealed.length) return;
+    const full = this.#pendingBytes + sealed.length > cacheWritesPendingMaxBytes;
+    if (full || this.#scanning || this.#closed || this.#isPaused()) {
+      this.#declined++;
+      return;
+    }
+    this.#writing.set(id, sealed);
+    this.#pendingBytes += sealed.length;
+    const write = this.#writers.run(() => this.#write(id, sealed));
+    this.#run(write);
+    await write;
+  }
+
+  async drop(id: ChunkId): Promise<void> {
+    this.#writing.delete(id);
+    this.#index.delete(id);
+    await this.#remove([id]);
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    while (this.#background.size > 0) await Promise.all(this.#background);
+  }
+
+  stats(): DiskCacheStats {
+    return {
+      entries: this.#index.entries,
+      bytes: this.#index.bytes,
+      sizeMaxBytes: this.#index.sizeMaxBytes,
+      declined: this.#declined,
+      evicted: this.#evicted,
+      scanning: this.#scanning,
+    };
+  }
+
+  async #write(id: ChunkId, sealed: Buffer): Promise<void> {
+    try {
+      if (this.#isPaused()) this.#declined++;
+      else await this.#writeNow(id, sealed);
+    } catch (error) {
+      this.#fail(error);
+      // The disk is smaller than the bound. Make room, or the cache would stay as it is for ever.
+      const full = ['ENOSPC', 'EDQUOT'].includes(errnoOf(error) ?? '');
+      if (full) await this.#evict(this.#index.shrink(this.#index.bytes / 16));
+    } finally {
+      this.#pendingBytes -= sealed.length;
+      if (this.#writing.get(id) === sealed) this.#writing.delete(id);
+    }
+  }
+
+  async #writeNow(id: ChunkId, sealed: Buffer): Promise<void> {
+    await this.#folder.write(id, sealed);
+    if (this.#failing) {
+      this.#failing = false;
+      this.#log('info', `The cache ${this.#location} keeps chunks again`);
+    }
+    if (this.#writing.get(id) === sealed) {
+      const entry = { sizeBytes: sealed.length, touchedMs: this.#now() };
+      await this.#evict(this.#index.add(id, entry));
+    } else {
+      // Dropped while it was being written.
+      await this.#remove([id]);
+    }
+  }
+
+  /** Reads go on, and the next tier has everything: it is worth one warning. */
+  #fail(error: unknown): void {
+    if (errnoOf(error) === undefined) throw error;
+    this.#pausedUntilMs = this.#now() + pauseMs;
+    if (this.#failing) return;
+    this.#failing = true;
+    const state = describeError(ioError(`Cannot write to the cache ${this.#location}`, error));
+    this.#log('warn', `${state} Meanwhile no new chunks are kept.`);
+  }
+
+  async #scan(): Promise<void> {
+    try {
+      await this.#folder.prepare(this.#now());
+      const evicted: ChunkId[] = [];
+      let added = 0;
+      for (const file of oldestFirst(await this.#scanFiles())) {
+        const { id, sizeBytes, modifiedMs } = file;
+        evicted.push(...this.#index.add(id, { sizeBytes, touchedMs: modifiedMs }));
+        if (++added % addedPerTurnMax === 0) await nextTurn();
+      }
+      this.#scanning = false;
+      await this.#evict(evicted);
+    } catch (error) {
+      this.#fail(error);
+    } finally {
+      this.#scanning = false;
+    }
+  }
+
+  async #scanFiles(): Promise<CachedFile[]> {
+    const files: CachedFile[] = [];
+    for await (const file of this.#folder.scan()) {
+      if (this.#closed) break;
+      files.push(file);
+    }
+    return files;
+  }
+
+  async #evict(ids: readonly ChunkId[]): Promise<void> {
+    this.#evicted += ids.length;
+    await this.#remove(ids);
+  }
+
+  /** One after the other: a writer that evicts keeps its place, and so deletions are bounded. */
+  async #remove(ids: readonly ChunkId[]): Promise<void> {
+    for (const id of ids)
+      await this.#folder.remove(id).catch((error: unknown) => this.#fail(error));
+  }
+
+  #touch(id: ChunkId): void {
+    const entry = this.#index.peek(id);
+    const nowMs = this.#now();
+    if (entry === undefined || nowMs - entry.touchedMs < touchIntervalMs) return;
+    if (this.#closed || this.#touching === touchesAtOnceMax) return;
+    entry.touchedMs = nowMs;
+    this.#touching++;
+    // It may be gone, or the disk read-only; the order of evictions is no more than a guess.
+    const touch = this.#folder.touch(id, nowMs).catch(() => {});
+    this.#run(touch.finally(() => this.#touching--));
+  }
+
+  #isPaused(): boolean {
+    return this.#now() < this.#pausedUntilMs;
+  }
+
+  /** Keeps track of work that nobody waits for but close. */
+  #run(work: Promise<void>): void {
+    const tracked = work.finally(() => this.#background.delete(tracked));
+    this.#background.add(tracked);
+  }
+}
+
+/** By the minute of their last use: sorting a million files at once would hold up reads. */
+function* oldestFirst(files: readonly CachedFile[]): Generator<CachedFile, void, undefined> {
+  const byMinute = new Map<number, CachedFile[]>();
+  for (const file of files) {
+    const minute = Math.floor(file.modifiedMs / 60_000);
+    const those = byMinute.get(minute);
+    if (those === undefined) byMinute.set(minute, [file]);
+    else those.push(file);
+  }
+  for (const minute of [...byMinute.keys()].sort((a, b) => a - b)) yield* byMinute.get(minute)!;
+}
