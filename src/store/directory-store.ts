@@ -28,7 +28,7 @@ import type {
 /** The first part of a key that no object may have: files that are being written. */
 export const temporaryFolderName = 'tmp';
 
-/** Another process may remove a folder that it emptied, between our mkdir and our link. */
+/** Somebody may remove a folder that they emptied, between our mkdir and our link. */
 const publishAttemptsMax = 8;
 
 export class DirectoryStore implements ObjectStore {
@@ -169,38 +169,39 @@ export class DirectoryStore implements ObjectStore {
   async #publish(temporary: string, path: string, ifAbsent: boolean): Promise<PutOutcome> {
     for (let attempt = 1; ; attempt++) {
       try {
+        if (attempt > 1) await this.#makeFolders(dirname(path));
         await (ifAbsent ? link(temporary, path) : rename(temporary, path));
         return 'created';
       } catch (error) {
         const errno = errnoOf(error);
         if (ifAbsent && errno === 'EEXIST') return 'exists';
         if (errno !== 'ENOENT' || attempt === publishAttemptsMax) throw error;
-        await this.#anchor(dirname(path), { again: true });
       }
     }
   }
 
-  /** Makes the entry of an object durable, down from the store's folder. */
-  async #settle(path: string, outcome: PutOutcome): Promise<PutOutcome> {
-    const folder = dirname(path);
-    await this.#anchor(folder, { again: false });
-    await this.#folderSync.sync(folder);
-    return outcome;
-  }
-
-  /**
-   * Makes a folder and those above it, and their entries durable. A folder that is there already
-   * is synced too, once a process: who made it may not have come to that yet.
-   */
-  async #anchor(folder: string, { again }: { again: boolean }): Promise<void> {
-    if (folder === this.#folder || (this.#anchored.has(folder) && !again)) return;
-    await this.#anchor(dirname(folder), { again });
-    // Not recursive: without the store's own folder this is ENOENT, as it should be.
+  /** Not the store's own: without it this is ENOENT, as it should be. */
+  async #makeFolders(folder: string): Promise<void> {
+    if (folder === this.#folder) return;
+    await this.#makeFolders(dirname(folder));
     await mkdir(folder).catch((error: unknown) => {
       if (errnoOf(error) !== 'EEXIST') throw error;
     });
-    await this.#folderSync.sync(dirname(folder));
-    this.#anchored.add(folder);
+  }
+
+  /**
+   * Makes the entry of an object durable, and those of the folders above it: of these once a process,
+   * even if they were there, since who made them may not have come to that yet.
+   */
+  async #settle(path: string, outcome: PutOutcome): Promise<PutOutcome> {
+    const folder = dirname(path);
+    await this.#folderSync.sync(folder);
+    for (let above = folder; above !== this.#folder; above = dirname(above)) {
+      if (this.#anchored.has(above)) break;
+      await this.#folderSync.sync(dirname(above));
+      this.#anchored.add(above);
+    }
+    return outcome;
   }
 
   /** Removes folders that became empty, upwards; returns the one that stays. */

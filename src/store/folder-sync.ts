@@ -16,6 +16,11 @@ interface Sync {
 
 export class FolderSync {
   readonly #running = new Map<string, Sync>();
+  readonly #syncNow: (folder: string) => Promise<void>;
+
+  constructor(syncNow: (folder: string) => Promise<void> = syncFolder) {
+    this.#syncNow = syncNow;
+  }
 
   /** Resolves when every change made in `folder` before the call is durable. */
   sync(folder: string): Promise<void> {
@@ -27,7 +32,7 @@ export class FolderSync {
   }
 
   #start(folder: string): Promise<void> {
-    const sync: Sync = { done: syncFolder(folder), next: undefined };
+    const sync: Sync = { done: this.#syncNow(folder), next: undefined };
     this.#running.set(folder, sync);
     const forget = () => {
       if (sync.next === undefined) this.#running.delete(folder);
