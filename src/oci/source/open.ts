@@ -1,0 +1,49 @@
+/** The one way into this folder: a reference, as the user writes it, to an image. */
+
+import { ImgstoreError } from '../../base/errors.ts';
+import type { SourceImage } from '../source-image.ts';
+import { openDockerArchive } from './docker-archive.ts';
+import { openOciLayout } from './oci-layout.ts';
+import { platformWish } from './platform.ts';
+
+export interface SourceOptions {
+  /** `os/arch[/variant]`; the machine's own by default. */
+  platform?: string | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+const supported = 'Use oci:DIR[:TAG] or docker-archive:FILE[:REF].';
+
+/**
+ * Opens `oci:DIR[:TAG]` or `docker-archive:FILE[:REF]`: documents verified, layers there by size.
+ * USAGE for what is no such reference or means several images, NOT_FOUND if the image or platform
+ * is not there, CORRUPT, UNSUPPORTED, LIMIT or IO for what it is made of.
+ */
+export async function openSource(
+  reference: string,
+  options: SourceOptions = {},
+): Promise<SourceImage> {
+  const { signal } = options;
+  signal?.throwIfAborted();
+  const wish = platformWish(options.platform);
+  const colon = reference.indexOf(':');
+  const details = reference.slice(colon + 1);
+  switch (colon === -1 ? undefined : reference.slice(0, colon)) {
+    case 'oci':
+      return openOciLayout(reference, details, { wish, signal });
+    case 'docker-archive':
+      return openDockerArchive(reference, details, { wish, signal });
+    case 'docker':
+      throw new ImgstoreError('UNSUPPORTED', `Cannot open ${reference}: registries are not read`, {
+        hint: `Copy the image first: skopeo copy ${reference} oci:DIR.`,
+      });
+    case 'disk':
+      throw new ImgstoreError('USAGE', `Cannot open ${reference}: a raw disk is not an image`, {
+        hint: supported,
+      });
+    default:
+      throw new ImgstoreError('USAGE', `Cannot open ${reference}: it names no known transport`, {
+        hint: supported,
+      });
+  }
+}
