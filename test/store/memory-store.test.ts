@@ -1,0 +1,4 @@
+import { testObjectStore } from '../contract/object-store.ts';
+import { MemoryStore } from '../support/memory-store.ts';
+
+testObjectStore('memory store', () => new MemoryStore());
