@@ -73,13 +73,9 @@ export function decodePrivatePart(plain: Buffer, { ids, references }: PublicPart
   }
   const chunks = readChunks(plain, tables, ids);
   const segments = readSegments(plain, tables, chunks);
-  let coveredUpTo = 0;
-  for (const segment of segments) {
-    coveredUpTo += segment.plainSizeBytes;
-    // Checked at each step: the sum stays far below where numbers lose precision.
-    if (coveredUpTo > diskSizeBytes) break;
-  }
-  if (coveredUpTo !== diskSizeBytes) throw corrupt('its segments do not add up to its disk');
+  // No overflow to fear: the sum only grows, so one beyond the disk never comes back to it.
+  const coveredBytes = segments.reduce((sum, segment) => sum + segment.plainSizeBytes, 0);
+  if (coveredBytes !== diskSizeBytes) throw corrupt('its segments do not add up to its disk');
   const details = decodeDetails(plain.subarray(tables.endAt));
   return { diskSizeBytes, metadataSizeBytes, segments, details };
 }

@@ -94,8 +94,7 @@ export function writeU64(buffer: Buffer, value: number, at: number): void {
   buffer.writeUInt32LE(Math.floor(value / twoTo32), at + 4);
 }
 
-/** What is beyond the exact integers is beyond every limit too: it comes out as Infinity. */
+/** Exact below 2^53. Beyond, which no limit allows, it is rounded and stays beyond. */
 export function readU64(buffer: Buffer, at: number): number {
-  const value = buffer.readUInt32LE(at) + buffer.readUInt32LE(at + 4) * twoTo32;
-  return Number.isSafeInteger(value) ? value : Number.POSITIVE_INFINITY;
+  return buffer.readUInt32LE(at) + buffer.readUInt32LE(at + 4) * twoTo32;
 }

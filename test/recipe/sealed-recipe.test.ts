@@ -179,6 +179,12 @@ test('a count of four thousand million allocates nothing', () => {
   }
 });
 
+test('fewer references than chunks are refused without a key', () => {
+  const { bytes } = encodeRecipe(fixedRecipe(), ownerKey);
+  bytes.writeUInt32LE(2, headerSizeBytes + 4);
+  throwsWith(() => publicChunkIds(bytes, idOf(bytes)), 'CORRUPT', /does not fit/);
+});
+
 const bugs: readonly [what: string, spoil: (recipe: Recipe) => Recipe][] = [
   ['does not cover its disk', r => ({ ...r, diskSizeBytes: r.diskSizeBytes + 1 })],
   ['has metadata beyond its disk', r => ({ ...r, metadataSizeBytes: r.diskSizeBytes + 1 })],
