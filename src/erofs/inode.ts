@@ -161,10 +161,14 @@ function parseExtended(bytes: Buffer, what: string): SizedFields {
   };
 }
 
+const kindsByTypeBits: ReadonlyMap<number, InodeKind> = new Map(
+  Object.entries(kindCodes).map(([kind, { modeBits }]) => [modeBits, kind as InodeKind]),
+);
+
 function kindOf(typeBits: number, what: string): InodeKind {
-  for (const [kind, codes] of Object.entries(kindCodes))
-    if (codes.modeBits === typeBits) return kind as InodeKind;
-  throw corrupt(what, `its type 0${typeBits.toString(8)} does not exist`);
+  const kind = kindsByTypeBits.get(typeBits);
+  if (kind === undefined) throw corrupt(what, `its type 0${typeBits.toString(8)} does not exist`);
+  return kind;
 }
 
 function unsupported(what: string, state: string): ImgstoreError {
