@@ -1,0 +1,330 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { cacheWritesPendingMaxBytes } from '../../src/base/limits.ts';
+import {
+  DiskCache,
+  type DiskCacheOptions,
+  diskCacheSizeMinBytes,
+} from '../../src/cache/disk-cache.ts';
+import { testChunkSource } from '../contract/chunk-source.ts';
+import { isFault } from '../contract/object-store.ts';
+import { runChecked, startCommand } from '../support/processes.ts';
+import { Random } from '../support/random.ts';
+import { type SealedChunk, sealedChunks } from '../support/sealed-chunks.ts';
+import { mountReadOnly, mountTmpfs, temporaryFolder } from '../support/temporary-folder.ts';
+
+const sizeMaxBytes = diskCacheSizeMinBytes;
+const hourMs = 60 * 60 * 1000;
+
+interface OpenedCache {
+  cache: DiskCache;
+  lines: string[];
+}
+
+async function openCache(
+  context: TestContext,
+  folder: string,
+  options: Partial<DiskCacheOptions> = {},
+): Promise<OpenedCache> {
+  const lines: string[] = [];
+  const log = (level: string, message: string) => void lines.push(`${level} ${message}`);
+  const cache = new DiskCache({ folder, sizeMaxBytes, log, ...options });
+  context.after(() => cache.close());
+  await cache.ready;
+  return { cache, lines };
+}
+
+function fileOf(folder: string, { id }: SealedChunk): string {
+  return join(folder, 'v1', id.slice(0, 2), id);
+}
+
+async function has(cache: DiskCache, { id, sealed }: SealedChunk): Promise<boolean> {
+  const hit = await cache.get(id, { sizeBytes: sealed.length });
+  if (hit !== undefined) assert.deepEqual(hit.sealed, sealed);
+  return hit !== undefined;
+}
+
+async function keep(cache: DiskCache, chunks: readonly SealedChunk[]): Promise<void> {
+  for (const { id, sealed } of chunks) await cache.put(id, sealed);
+}
+
+testChunkSource('disk cache', async context => {
+  const { cache } = await openCache(context, temporaryFolder(context));
+  const seed = ({ id, sealed }: SealedChunk) => cache.put(id, sealed);
+  return { source: cache, seed, keepsPuts: true, forgetsSeeds: true };
+});
+
+test('chunks survive a restart; copies from the disk are not called verified', async context => {
+  const folder = temporaryFolder(context);
+  const chunks = sealedChunks(new Random(1), 40);
+  const first = await openCache(context, folder);
+  await keep(first.cache, chunks);
+  await first.cache.close();
+  const { cache } = await openCache(context, folder);
+  assert.deepEqual(cache.stats(), {
+    entries: 40,
+    bytes: 40 * 8192,
+    sizeMaxBytes,
+    declined: 0,
+    evicted: 0,
+    scanning: false,
+  });
+  for (const { id, sealed } of chunks) {
+    const hit = await cache.get(id, { sizeBytes: sealed.length });
+    assert.deepEqual([hit?.tier, hit?.verified, hit?.sealed], ['l1', false, sealed]);
+  }
+});
+
+test('while it scans, what is there is read and offers are declined', async context => {
+  const folder = temporaryFolder(context);
+  const [kept, offered] = sealedChunks(new Random(1), 2);
+  const first = await openCache(context, folder);
+  await keep(first.cache, [kept!]);
+  await first.cache.close();
+  const cache = new DiskCache({ folder, sizeMaxBytes, log: () => {} });
+  context.after(() => cache.close());
+  assert.ok(cache.stats().scanning);
+  await cache.put(offered!.id, offered!.sealed);
+  assert.ok(await has(cache, kept!));
+  assert.ok(!(await has(cache, offered!)));
+  await cache.ready;
+  assert.deepEqual([cache.stats().entries, cache.stats().declined], [1, 1]);
+});
+
+test('bytes on the disk stay within the bound, and the oldest go', async context => {
+  const folder = temporaryFolder(context);
+  const { cache } = await openCache(context, folder);
+  const chunks = sealedChunks(new Random(1), 60, 400_000);
+  await keep(cache, chunks);
+  await cache.close();
+  const { stdout } = await runChecked('du', ['-sB1', '--exclude=tmp', join(folder, 'v1')]);
+  const folders = readdirSync(join(folder, 'v1')).length + 1;
+  assert.ok(Number.parseInt(stdout, 10) <= sizeMaxBytes + folders * 4096, stdout);
+  assert.ok(cache.stats().bytes > sizeMaxBytes * 0.9);
+  assert.equal(cache.stats().evicted + cache.stats().entries, 60);
+  const there = await Promise.all(chunks.map(chunk => has(cache, chunk)));
+  assert.equal(there.indexOf(true), cache.stats().evicted, 'the first ones are gone');
+});
+
+test('a smaller bound holds after the restart, and what was used last stays', async context => {
+  const folder = temporaryFolder(context);
+  const chunks = sealedChunks(new Random(1), 60, 400_000);
+  const large = await openCache(context, folder, { sizeMaxBytes: 4 * sizeMaxBytes });
+  await keep(large.cache, chunks);
+  await large.cache.close();
+  const nowSeconds = Date.now() / 1000;
+  for (const [n, chunk] of chunks.entries()) {
+    const atSeconds = nowSeconds - 3600 * (n % 2 === 0 ? 100 + n : 2);
+    utimesSync(fileOf(folder, chunk), atSeconds, atSeconds);
+  }
+  // 0 is by far the oldest, but it is read once more.
+  const again = await openCache(context, folder, { sizeMaxBytes: 4 * sizeMaxBytes });
+  assert.ok(await has(again.cache, chunks[0]!));
+  await again.cache.close();
+  const small = await openCache(context, folder);
+  assert.ok(small.cache.stats().bytes <= sizeMaxBytes);
+  assert.ok(await has(small.cache, chunks[0]!));
+  const left = chunks.filter(chunk => existsSync(fileOf(folder, chunk)));
+  assert.equal(left.length, small.cache.stats().entries);
+  for (const [n, chunk] of chunks.entries())
+    if (n % 2 === 1) assert.ok(left.includes(chunk), `${n}`);
+});
+
+test('the time of use is noted once an hour', async context => {
+  const folder = temporaryFolder(context);
+  let nowMs = Date.now();
+  const { cache } = await openCache(context, folder, { now: () => nowMs });
+  const [chunk] = sealedChunks(new Random(1), 1);
+  await keep(cache, [chunk!]);
+  const file = fileOf(folder, chunk!);
+  utimesSync(file, 1000, 1000);
+  nowMs += hourMs - 1;
+  await has(cache, chunk!);
+  nowMs += 1;
+  assert.equal(statSync(file).mtimeMs, 1_000_000);
+  await has(cache, chunk!);
+  await cache.close();
+  assert.equal(statSync(file).mtimeMs, nowMs);
+});
+
+test('a torn file is absence, whatever its length, and is mended by the next offer', async context => {
+  const folder = temporaryFolder(context);
+  const chunks = sealedChunks(new Random(1), 4);
+  const [empty, short, long, cutLater] = chunks;
+  const first = await openCache(context, folder);
+  await keep(first.cache, chunks);
+  await first.cache.close();
+  truncateSync(fileOf(folder, empty!), 0);
+  truncateSync(fileOf(folder, short!), 4999);
+  truncateSync(fileOf(folder, long!), 5001);
+  const { cache } = await openCache(context, folder);
+  truncateSync(fileOf(folder, cutLater!), 10);
+  for (const chunk of chunks) assert.ok(!(await has(cache, chunk)));
+  assert.ok(!existsSync(fileOf(folder, empty!)), 'of no possible size');
+  await keep(cache, chunks);
+  for (const chunk of chunks) assert.ok(await has(cache, chunk));
+  assert.equal(cache.stats().entries, 4);
+});
+
+test('drop wins over a write under way', async context => {
+  const folder = temporaryFolder(context);
+  const { cache } = await openCache(context, folder);
+  const chunks = sealedChunks(new Random(1), 20);
+  const puts = chunks.map(({ id, sealed }) => cache.put(id, sealed));
+  for (const chunk of chunks) assert.ok(await has(cache, chunk), 'read before it is on the disk');
+  await Promise.all(chunks.map(({ id }) => cache.drop(id)));
+  await Promise.all(puts);
+  for (const chunk of chunks) {
+    assert.ok(!(await has(cache, chunk)));
+    assert.ok(!existsSync(fileOf(folder, chunk)));
+  }
+});
+
+test('more offers than the queue holds are declined, not collected', async context => {
+  const { cache } = await openCache(context, temporaryFolder(context), {
+    sizeMaxBytes: 2 * cacheWritesPendingMaxBytes,
+  });
+  const large = sealedChunks(new Random(1), 1, 1024 * 1024)[0]!.sealed;
+  const fitting = cacheWritesPendingMaxBytes / large.length;
+  const ids = sealedChunks(new Random(2), fitting + 10, 8).map(({ id }) => id);
+  await Promise.all(ids.map(id => cache.put(id, large)));
+  assert.deepEqual([cache.stats().declined, cache.stats().entries], [10, fitting]);
+});
+
+test('a full disk: one warning, older chunks make room, and it recovers', async context => {
+  const folder = temporaryFolder(context);
+  await mountTmpfs(folder, 4 * 1024 * 1024);
+  let nowMs = Date.now();
+  const { cache, lines } = await openCache(context, folder, { now: () => nowMs });
+  const chunks = sealedChunks(new Random(1), 100, 100_000);
+  for (const chunk of chunks) {
+    await keep(cache, [chunk]);
+    nowMs += 5000;
+  }
+  const warnings = lines.filter(line => line.startsWith('warn'));
+  assert.match(warnings[0]!, /Cannot write to the cache .*: no space left on the device/);
+  assert.ok(cache.stats().declined > 0);
+  assert.deepEqual(readdirSync(join(folder, 'v1', 'tmp')), []);
+  const newest = await Promise.all(chunks.slice(-10).map(chunk => has(cache, chunk)));
+  assert.ok(newest.filter(Boolean).length > 3, 'newer chunks took the place of older ones');
+  // One of two in a row: the first may be what finds the disk full, and makes the room.
+  for (const chunk of [chunks[0]!, chunks[1]!]) {
+    nowMs += 60_000;
+    await keep(cache, [chunk]);
+  }
+  assert.ok((await has(cache, chunks[0]!)) || (await has(cache, chunks[1]!)));
+  const changes = lines.map(line => line.split(' ', 1)[0]);
+  for (const [i, level] of changes.entries()) assert.equal(level, i % 2 === 0 ? 'warn' : 'info');
+});
+
+test('a read-only cache is read, with one warning', async context => {
+  const folder = temporaryFolder(context);
+  const [kept, ...others] = sealedChunks(new Random(1), 5);
+  const first = await openCache(context, folder);
+  await keep(first.cache, [kept!]);
+  await first.cache.close();
+  await mountReadOnly(folder);
+  let nowMs = Date.now() + 2 * hourMs;
+  const { cache, lines } = await openCache(context, folder, { now: () => nowMs });
+  for (const other of others) {
+    await keep(cache, [other]);
+    nowMs += hourMs;
+    assert.ok(await has(cache, kept!));
+    assert.ok(!(await has(cache, other)));
+  }
+  await cache.drop(others[0]!.id);
+  assert.equal(lines.length, 1);
+  assert.match(lines[0]!, /^warn Cannot write to the cache .*: the file system is read-only/);
+});
+
+test('a cache whose folder cannot be made keeps nothing and fails nothing', async context => {
+  const file = join(temporaryFolder(context), 'file');
+  writeFileSync(file, 'x');
+  const { cache, lines } = await openCache(context, join(file, 'cache'));
+  const [chunk] = sealedChunks(new Random(1), 1);
+  await keep(cache, [chunk!]);
+  assert.ok(!(await has(cache, chunk!)));
+  assert.equal(lines.length, 1);
+});
+
+test('a fault of a read names the chunk and is a fault, not absence', async context => {
+  const folder = temporaryFolder(context);
+  const { cache } = await openCache(context, folder);
+  const [chunk] = sealedChunks(new Random(1), 1);
+  await keep(cache, [chunk!]);
+  rmSync(fileOf(folder, chunk!));
+  mkdirSync(fileOf(folder, chunk!));
+  const named = isFault('IO', new RegExp(`Cannot read chunk ${chunk!.id} from the cache`));
+  await assert.rejects(cache.get(chunk!.id, { sizeBytes: 5000 }), named);
+});
+
+test('foreign files are left alone, and what a killed writer left goes after a day', async context => {
+  const folder = temporaryFolder(context);
+  const [chunk] = sealedChunks(new Random(1), 1);
+  const misplaced = join(folder, 'v1', 'zz', chunk!.id);
+  const foreign = [join(folder, 'notes'), join(folder, 'v1', 'x'), misplaced];
+  mkdirSync(join(folder, 'v1', 'zz'), { recursive: true });
+  mkdirSync(join(folder, 'v1', 'tmp'));
+  for (const file of foreign) writeFileSync(file, 'x');
+  writeFileSync(join(folder, 'v1', 'tmp', 'left'), 'x');
+  utimesSync(join(folder, 'v1', 'tmp', 'left'), 1000, 1000);
+  const { cache } = await openCache(context, folder);
+  assert.equal(cache.stats().entries, 0);
+  for (const file of foreign) assert.ok(existsSync(file));
+  assert.deepEqual(readdirSync(join(folder, 'v1', 'tmp')), []);
+});
+
+test('two processes in one folder, killed with SIGKILL, damage nothing', async context => {
+  const folder = temporaryFolder(context);
+  const program = join(import.meta.dirname, 'cache-process.ts');
+  const chunks = sealedChunks(new Random(7), 300, 100_000);
+  for (let round = 0; round < 3; round++) {
+    const running = [1, 2].map(n =>
+      startCommand(process.execPath, [program, folder, `${2 * round + n}`]),
+    );
+    await Promise.all(running.map(({ child }) => once(child.stdout!, 'data')));
+    await sleep(50);
+    for (const { child } of running) child.kill('SIGKILL');
+    for (const { result } of running) {
+      const { signal, stdout } = await result;
+      assert.equal(signal, 'SIGKILL');
+      assert.ok(!stdout.includes('WRONG'));
+    }
+    const { cache } = await openCache(context, folder);
+    assert.ok(cache.stats().bytes <= sizeMaxBytes);
+    let hits = 0;
+    for (const chunk of chunks) if (await has(cache, chunk)) hits++;
+    assert.equal(hits, cache.stats().entries);
+    assert.ok(hits > 10);
+    await cache.close();
+  }
+});
+
+test('the folder is for its owner only', async context => {
+  const folder = temporaryFolder(context);
+  chmodSync(folder, 0o755);
+  const { cache } = await openCache(context, join(folder, 'cache'));
+  await keep(cache, sealedChunks(new Random(1), 1));
+  assert.equal(statSync(join(folder, 'cache')).mode & 0o7777, 0o700);
+});
+
+test('a bound that is too small, or none, is refused', () => {
+  for (const bytes of [0, -1, Number.NaN, diskCacheSizeMinBytes - 1]) {
+    const open = () => new DiskCache({ folder: '/nowhere', sizeMaxBytes: bytes, log: () => {} });
+    assert.throws(open, isFault('USAGE'));
+  }
+});

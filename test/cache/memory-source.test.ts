@@ -1,0 +1,3 @@
+import { testWrapper } from '../contract/chunk-source.ts';
+
+testWrapper('memory source', source => source);
