@@ -1,0 +1,108 @@
+/**
+ * Where this program keeps things and how much it may use: flags, then the environment, then
+ * config.json in the home, then defaults.
+ */
+
+import { readFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { errnoOf, ImgstoreError, ioError } from './errors.ts';
+import { GiB, KiB, MiB } from './limits.ts';
+
+export interface Settings {
+  /** Absolute. */
+  home: string;
+  /** A URL, or an absolute path. */
+  store: string;
+  keysDirectory: string;
+  cacheDirectory: string;
+  runDirectory: string;
+  /** Sealed chunks on this worker's disk. */
+  diskCacheMaxBytes: number;
+  /** Decoded chunks in the daemon's memory. */
+  memoryCacheMaxBytes: number;
+}
+
+const configSizeMaxBytes = 64 * KiB;
+const diskCacheDefaultBytes = 10 * GiB;
+const memoryCacheDefaultBytes = 256 * MiB;
+
+export interface SettingFlags {
+  home?: string | undefined;
+  store?: string | undefined;
+}
+
+/** Errors: USAGE where config.json or a variable is wrong. */
+export function loadSettings(flags: SettingFlags, env: NodeJS.ProcessEnv): Settings {
+  const home = resolve(flags.home ?? (env['IMGSTORE_HOME'] || defaultHome(env)));
+  const config = readConfig(join(home, 'config.json'));
+  return {
+    home,
+    store: location(flags.store ?? (env['IMGSTORE_STORE'] || config.store) ?? join(home, 'store')),
+    keysDirectory: join(home, 'keys'),
+    cacheDirectory: join(home, 'cache'),
+    runDirectory: join(home, 'run'),
+    diskCacheMaxBytes: config.diskCacheMaxBytes ?? diskCacheDefaultBytes,
+    memoryCacheMaxBytes: config.memoryCacheMaxBytes ?? memoryCacheDefaultBytes,
+  };
+}
+
+/** The daemon has another working directory, so a path must not depend on ours. */
+function location(store: string): string {
+  return /^[a-z][a-z0-9+.-]*:/i.test(store) ? store : resolve(store);
+}
+
+function defaultHome(env: NodeJS.ProcessEnv): string {
+  if (process.getuid?.() === 0) return '/var/lib/imgstore';
+  return join(env['XDG_DATA_HOME'] || join(homedir(), '.local', 'share'), 'imgstore');
+}
+
+interface Config {
+  store?: string;
+  diskCacheMaxBytes?: number;
+  memoryCacheMaxBytes?: number;
+}
+
+function readConfig(path: string): Config {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return {};
+    throw ioError(`Cannot read ${path}`, error);
+  }
+  let document: unknown;
+  try {
+    document = text.length > configSizeMaxBytes ? undefined : JSON.parse(text);
+  } catch {
+    document = undefined;
+  }
+  if (typeof document !== 'object' || document === null || Array.isArray(document)) {
+    throw wrong(path, 'it is not a JSON object');
+  }
+  return checkConfig(path, document as Record<string, unknown>);
+}
+
+function checkConfig(path: string, document: Record<string, unknown>): Config {
+  const config: Config = {};
+  for (const [name, value] of Object.entries(document)) {
+    if (name === 'store') {
+      if (typeof value !== 'string' || value === '') throw wrong(path, 'store is not a text');
+      config.store = value;
+    } else if (name === 'diskCacheMaxBytes' || name === 'memoryCacheMaxBytes') {
+      if (!Number.isSafeInteger(value) || (value as number) < 0) {
+        throw wrong(path, `${name} is not a number of bytes`);
+      }
+      config[name] = value as number;
+    } else {
+      throw wrong(path, `it has an unknown setting ${JSON.stringify(name)}`);
+    }
+  }
+  return config;
+}
+
+function wrong(path: string, state: string): ImgstoreError {
+  return new ImgstoreError('USAGE', `Cannot use ${path}: ${state}`, {
+    hint: 'Known settings are store, diskCacheMaxBytes and memoryCacheMaxBytes.',
+  });
+}

@@ -1,0 +1,120 @@
+/**
+ * A recipe and a chunk reader as one random-access disk: a byte range → the segments that hold it →
+ * slices of decoded chunks. Answers at once where every chunk is in memory, since a promise a read
+ * would cost more than the copy. Chunks are shared: nobody writes to what `read` gives.
+ */
+
+import { assert } from '../base/assert.ts';
+import { chunkSizeMaxBytes } from '../base/limits.ts';
+import type { Recipe, Segment } from '../recipe/recipe.ts';
+import { type ChunkReader, newReadCounters, type ReadCounters } from './chunk-reader.ts';
+
+const zeros = Buffer.alloc(chunkSizeMaxBytes);
+
+export interface FailedRange {
+  chunkId: string;
+  offsetBytes: number;
+  lengthBytes: number;
+  error: unknown;
+}
+
+export class LazyDisk {
+  readonly sizeBytes: number;
+  readonly counters: ReadCounters = newReadCounters();
+  readonly #segments: readonly Segment[];
+  /** Where each segment starts, and the disk's end. */
+  readonly #starts: Float64Array;
+  readonly #reader: ChunkReader;
+  readonly #onFailure: ((failed: FailedRange) => void) | undefined;
+
+  constructor(
+    recipe: Recipe,
+    reader: ChunkReader,
+    options: { onFailure?: (failed: FailedRange) => void } = {},
+  ) {
+    this.sizeBytes = recipe.diskSizeBytes;
+    this.#segments = recipe.segments;
+    this.#reader = reader;
+    this.#onFailure = options.onFailure;
+    this.#starts = new Float64Array(recipe.segments.length + 1);
+    let offset = 0;
+    recipe.segments.forEach((segment, index) => {
+      this.#starts[index] = offset;
+      offset += segment.plainSizeBytes;
+    });
+    this.#starts[recipe.segments.length] = offset;
+    assert(offset === recipe.diskSizeBytes, 'the segments cover the disk');
+  }
+
+  /**
+   * The bytes of the range as slices in order; a range past the end is cut there.
+   * Rejects with the ImgstoreError of the first chunk that cannot be had.
+   */
+  read(offsetBytes: number, lengthBytes: number): Buffer[] | Promise<Buffer[]> {
+    const end = Math.min(offsetBytes + lengthBytes, this.sizeBytes);
+    this.counters.reads++;
+    if (offsetBytes >= end) return [];
+    this.counters.bytesRead += end - offsetBytes;
+    const slices: Buffer[] = [];
+    let waiting: Promise<void>[] | undefined;
+    for (let index = this.segmentAt(offsetBytes); index < this.#segments.length; index++) {
+      const start = this.#starts[index]!;
+      if (start >= end) break;
+      const segment = this.#segments[index]!;
+      const from = Math.max(offsetBytes - start, 0);
+      const to = Math.min(end - start, segment.plainSizeBytes);
+      if (segment.kind === 'zero') {
+        pushZeros(slices, to - from);
+        continue;
+      }
+      const plain = this.#reader.peek(segment, this.counters);
+      if (plain !== undefined) {
+        slices.push(plain.subarray(from, to));
+        continue;
+      }
+      const slot = slices.push(zeros) - 1;
+      waiting ??= [];
+      waiting.push(this.#fill(slices, slot, index, from, to));
+    }
+    return waiting === undefined ? slices : Promise.all(waiting).then(() => slices);
+  }
+
+  /** The same as one buffer, which the caller must not write to. */
+  async readBuffer(offsetBytes: number, lengthBytes: number): Promise<Buffer> {
+    const slices = await this.read(offsetBytes, lengthBytes);
+    return slices.length === 1 ? slices[0]! : Buffer.concat(slices);
+  }
+
+  /** Index of the segment that holds the offset, which is below sizeBytes. */
+  segmentAt(offsetBytes: number): number {
+    let low = 0;
+    let high = this.#segments.length - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >>> 1;
+      if (this.#starts[middle]! <= offsetBytes) low = middle;
+      else high = middle - 1;
+    }
+    return low;
+  }
+
+  async #fill(slices: Buffer[], slot: number, index: number, from: number, to: number) {
+    const segment = this.#segments[index]!;
+    assert(segment.kind === 'chunk', 'only chunks are waited for');
+    try {
+      const plain = await this.#reader.read(segment, this.counters);
+      slices[slot] = plain.subarray(from, to);
+    } catch (error) {
+      this.counters.readErrors++;
+      const offsetBytes = this.#starts[index]!;
+      const lengthBytes = segment.plainSizeBytes;
+      this.#onFailure?.({ chunkId: segment.id, offsetBytes, lengthBytes, error });
+      throw error;
+    }
+  }
+}
+
+function pushZeros(slices: Buffer[], lengthBytes: number): void {
+  for (let left = lengthBytes; left > 0; left -= zeros.length) {
+    slices.push(left >= zeros.length ? zeros : zeros.subarray(0, left));
+  }
+}
