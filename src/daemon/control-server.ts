@@ -1,0 +1,151 @@
+/** The control API of protocol.ts over HTTP on a unix socket that only its owner can open. */
+
+import { chmod, rm } from 'node:fs/promises';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { ImgstoreError, ioError } from '../base/errors.ts';
+import { KiB } from '../base/limits.ts';
+import type { Log } from '../base/log.ts';
+import { checkMountRequest } from './mount-request.ts';
+import type { DaemonStatus, MountInfo, MountRequest, WireError } from './protocol.ts';
+
+/** What the daemon does behind the API. */
+export interface Control {
+  mount(request: MountRequest, signal: AbortSignal): Promise<MountInfo>;
+  unmount(dir: string): Promise<void>;
+  mounts(): MountInfo[];
+  status(): DaemonStatus;
+  metrics(): string;
+  /** From now on the daemon does not end by itself. */
+  stay(): void;
+  /** Resolves when the daemon is about to end. */
+  stop(options: { force: boolean }): Promise<void>;
+}
+
+const bodyMaxBytes = 64 * KiB;
+/** sockaddr_un has 108 bytes for the path and its NUL; see unix(7). */
+const socketPathMaxBytes = 107;
+
+export async function serveControl(
+  socketPath: string,
+  control: Control,
+  log: Log,
+): Promise<Server> {
+  if (Buffer.byteLength(socketPath) > socketPathMaxBytes) {
+    throw new ImgstoreError('USAGE', `Cannot listen at ${socketPath}: the path is too long`, {
+      hint: 'Use a home with a shorter path (IMGSTORE_HOME).',
+    });
+  }
+  const server = createServer((request, response) => {
+    answer(request, response, control).catch(error => {
+      if (!(error instanceof ImgstoreError)) log('error', `control: ${describe(error)}`);
+      sendError(response, error);
+    });
+  });
+  server.keepAliveTimeout = 1;
+  await rm(socketPath, { force: true });
+  const umask = process.umask(0o177);
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(socketPath, resolve);
+    });
+  } catch (error) {
+    throw ioError(`Cannot listen at ${socketPath}`, error);
+  } finally {
+    process.umask(umask);
+  }
+  await chmod(socketPath, 0o600);
+  return server;
+}
+
+async function answer(
+  request: IncomingMessage,
+  response: ServerResponse,
+  control: Control,
+): Promise<void> {
+  const url = new URL(request.url ?? '/', 'http://daemon');
+  switch (`${request.method} ${url.pathname}`) {
+    case 'POST /mounts':
+      return mount(request, response, control);
+    case 'DELETE /mounts':
+      await control.unmount(url.searchParams.get('dir') ?? '');
+      return send(response, {});
+    case 'GET /mounts':
+      return send(response, control.mounts());
+    case 'GET /status':
+      return send(response, control.status());
+    case 'GET /metrics':
+      response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' });
+      response.end(control.metrics());
+      return;
+    case 'POST /stay':
+      control.stay();
+      return send(response, {});
+    case 'POST /stop':
+      await control.stop({ force: url.searchParams.get('force') === '1' });
+      return send(response, {});
+    default:
+      throw new ImgstoreError('USAGE', `Cannot ${request.method} ${url.pathname}: no such call`);
+  }
+}
+
+/** Whoever asked and went away gets no mount, and with a lease it ends when they go. */
+async function mount(
+  request: IncomingMessage,
+  response: ServerResponse,
+  control: Control,
+): Promise<void> {
+  const wanted = checkMountRequest(await readJson(request));
+  const gone = new AbortController();
+  response.on('close', () => {
+    if (!response.writableFinished) {
+      gone.abort(new ImgstoreError('IO', 'Cannot mount: the one who asked is gone'));
+    }
+  });
+  const info = await control.mount(wanted, gone.signal);
+  if (gone.signal.aborted) return control.unmount(info.dir);
+  if (!wanted.lease) return send(response, info);
+  gone.signal.addEventListener('abort', () => {
+    control.unmount(info.dir).catch(() => {}); // logged where it happens; a lease has no listener
+  });
+  response.writeHead(200, { 'content-type': 'application/json' });
+  response.write(`${JSON.stringify(info)}\n`);
+}
+
+async function readJson(request: IncomingMessage): Promise<unknown> {
+  const parts: Buffer[] = [];
+  let sizeBytes = 0;
+  for await (const part of request) {
+    sizeBytes += part.length;
+    if (sizeBytes > bodyMaxBytes) {
+      throw new ImgstoreError('LIMIT', 'Cannot read the request: it is too large');
+    }
+    parts.push(part);
+  }
+  try {
+    return JSON.parse(Buffer.concat(parts).toString('utf8'));
+  } catch (cause) {
+    throw new ImgstoreError('USAGE', 'Cannot read the request: it is not JSON', { cause });
+  }
+}
+
+function send(response: ServerResponse, document: unknown): void {
+  response.writeHead(200, { 'content-type': 'application/json' });
+  response.end(JSON.stringify(document));
+}
+
+function sendError(response: ServerResponse, error: unknown): void {
+  const known = error instanceof ImgstoreError;
+  const document: WireError = {
+    code: known ? error.code : 'IO',
+    message: known ? error.message : `The daemon failed: ${describe(error)}`,
+    ...(known && error.hint !== undefined ? { hint: error.hint } : {}),
+  };
+  if (response.headersSent) return void response.destroy();
+  response.writeHead(400, { 'content-type': 'application/json' });
+  response.end(JSON.stringify(document));
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,128 @@
+/**
+ * What is mounted, on disk: one folder a mount, `run/mounts/ID/`, with a record in `mount.json` and
+ * whatever the mount needs beside it. A record is written before the first mount call and removed
+ * after the last unmount, so whoever starts next knows everything that may have been left behind,
+ * and has what it takes to serve a live mount on: the id and serial under which the kernel knows
+ * the disk, and the name in the store that it came from.
+ */
+
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { errnoOf, ioError } from '../base/errors.ts';
+import type { MountVia } from '../fuse/mount.ts';
+
+export type MountAs = 'erofs' | 'disk';
+
+export interface MountRecord {
+  format: 1;
+  /** `m` and the serial; also the disk's name on the FUSE server. */
+  id: string;
+  /** Under which the kernel knows the disk: never used again while the FUSE connection lives. */
+  serial: number;
+  /** As the user gave it. */
+  name: string;
+  store: string;
+  recipe: string;
+  /** Absolute; where the user sees it. */
+  dir: string;
+  as: MountAs;
+  rw: boolean;
+  state: 'mounting' | 'mounted';
+  via?: MountVia;
+  /** Set for `run`: what to end before the mount can go. */
+  containerRuntime?: string;
+}
+
+/** The table's folder in a home's run folder. */
+export function mountTableFolder(runDirectory: string): string {
+  return join(runDirectory, 'mounts');
+}
+
+export class MountTable {
+  readonly #directory: string;
+  #lastSerial = 0;
+
+  private constructor(directory: string) {
+    this.#directory = directory;
+  }
+
+  static async open(directory: string): Promise<MountTable> {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    const table = new MountTable(directory);
+    const counted = await readFile(table.#serialFile, 'utf8').catch(() => '0');
+    const used = (await table.records()).map(record => record.serial);
+    table.#lastSerial = Math.max(Number.parseInt(counted, 10) || 0, ...used);
+    return table;
+  }
+
+  /** A serial that was never given before, by this daemon or those before it. */
+  async newSerial(): Promise<number> {
+    const serial = ++this.#lastSerial;
+    try {
+      await writeFile(`${this.#serialFile}.${serial}`, `${serial}\n`, { mode: 0o600 });
+      await rename(`${this.#serialFile}.${serial}`, this.#serialFile);
+    } catch (error) {
+      throw ioError(`Cannot write ${this.#serialFile}`, error);
+    }
+    return serial;
+  }
+
+  get #serialFile(): string {
+    return join(this.#directory, 'serial');
+  }
+
+  folder(id: string): string {
+    return join(this.#directory, id);
+  }
+
+  /** Creates or replaces the record, atomically. */
+  async write(record: MountRecord): Promise<void> {
+    const folder = this.folder(record.id);
+    try {
+      await mkdir(folder, { recursive: true, mode: 0o700 });
+      const temporary = join(folder, 'mount.json.new');
+      await writeFile(temporary, `${JSON.stringify(record)}\n`, { mode: 0o600 });
+      await rename(temporary, join(folder, 'mount.json'));
+    } catch (error) {
+      throw ioError(`Cannot write the mount table at ${folder}`, error);
+    }
+  }
+
+  /** Forgets the mount and removes its folder with all that is in it; it holds no mounts any more. */
+  async remove(id: string): Promise<void> {
+    await rm(this.folder(id), { recursive: true, force: true });
+  }
+
+  /** Every record that is whole; a folder without one was never mounted. */
+  async records(): Promise<MountRecord[]> {
+    const records: MountRecord[] = [];
+    for (const id of await readdir(this.#directory)) {
+      const record = await this.#read(id);
+      if (record !== undefined) records.push(record);
+    }
+    return records.sort((a, b) => a.serial - b.serial);
+  }
+
+  async #read(id: string): Promise<MountRecord | undefined> {
+    if (!/^m[0-9]{1,15}$/.test(id)) return undefined;
+    try {
+      const text = await readFile(join(this.folder(id), 'mount.json'), 'utf8');
+      const record = JSON.parse(text) as MountRecord;
+      return record.format === 1 && record.id === id ? record : undefined;
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT' || error instanceof SyntaxError) return undefined;
+      throw ioError(`Cannot read the mount table at ${this.folder(id)}`, error);
+    }
+  }
+}
+
+/** Whether a daemon of this home has, or left behind, anything mounted. */
+export async function hasRecords(runDirectory: string): Promise<boolean> {
+  try {
+    const names = await readdir(mountTableFolder(runDirectory));
+    return names.some(name => name.startsWith('m'));
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return false;
+    throw ioError(`Cannot read the mount table in ${runDirectory}`, error);
+  }
+}

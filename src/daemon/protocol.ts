@@ -1,0 +1,75 @@
+/**
+ * The daemon's control API: HTTP on a unix socket of mode 0600. Shapes of requests and answers;
+ * errors travel as { code, message, hint } with status 400.
+ *
+ *   POST   /mounts          MountRequest → MountInfo; with `lease`, the answer stays open and the
+ *                           mount ends when the connection does
+ *   DELETE /mounts?dir=DIR  → {}
+ *   GET    /mounts          → MountInfo[]
+ *   GET    /status          → DaemonStatus
+ *   GET    /metrics         Prometheus' text format
+ *   POST   /stay            the daemon no longer ends by itself → {}
+ *   POST   /stop            ?force=1 unmounts everything first → {}
+ */
+
+import type { MountAs, MountRecord } from './mount-table.ts';
+
+export interface MountRequest {
+  /** NAME[:TAG]. */
+  name: string;
+  /** As IMGSTORE_STORE has it, a relative path made absolute. */
+  store: string;
+  /** Absolute; absent: the daemon makes a folder of its own. */
+  dir?: string;
+  as: MountAs;
+  rw: boolean;
+  /** The mount ends with the connection that asked for it. */
+  lease: boolean;
+  /** For a container on the mount: ended before the mount is. */
+  containerRuntime?: string;
+}
+
+export interface MountInfo {
+  id: string;
+  name: string;
+  store: string;
+  recipe: string;
+  dir: string;
+  /** The mount's own folder under run/, for what belongs to it. */
+  folder: string;
+  as: MountAs;
+  rw: boolean;
+  via: MountRecord['via'] | null;
+  /** The image's config, to start a container; null for a raw disk. */
+  configText: string | null;
+  diskBytes: number;
+  /** Sealed bytes of the image's distinct chunks. */
+  storedBytes: number;
+  reads: number;
+  bytesRead: number;
+  readErrors: number;
+  chunks: number;
+  chunksFetched: number;
+  storedBytesFetched: number;
+  /** Chunk look-ups by where they were answered: memory, in-flight, l1, store. */
+  hits: Record<string, number>;
+  /** How long the daemon took to mount it. */
+  mountMs: number;
+}
+
+export interface DaemonStatus {
+  pid: number;
+  mounts: number;
+  uptimeSeconds: number;
+  memoryBytes: number;
+  memoryCacheBytes: number;
+  diskCacheBytes: number;
+}
+
+export interface WireError {
+  code: string;
+  message: string;
+  hint?: string;
+}
+
+export const socketName = 'daemon.sock';
