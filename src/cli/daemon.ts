@@ -1,0 +1,79 @@
+/** `daemon`: the process that serves every mount of a home. */
+
+import { DaemonClient } from '../daemon/client.ts';
+import type { DaemonStatus } from '../daemon/protocol.ts';
+import { type Command, type CommandContext, type CommandResult, usageError } from './command.ts';
+import { formatBytes, formatFields } from './format.ts';
+
+export const command: Command = {
+  usage: 'start|stop|status|run',
+  summary: 'start, stop or look at the daemon',
+  description: `
+One daemon a home serves all mounts. mount and run start one that ends when nothing has been mounted
+for some seconds; one that is started here stays.
+
+  start    in the background, until stop
+  stop     refused while something is mounted, unless --force
+  status   what it is and what it holds; exit status 1 if none runs
+  run      in the foreground, logging to stderr as well`,
+  options: {
+    force: { type: 'boolean', help: 'stop: unmount everything first, even what is in use' },
+    'exit-when-idle': {
+      type: 'boolean',
+      help: 'run: end when nothing has been mounted for a while',
+    },
+  },
+  positionals: { min: 1, max: 1 },
+
+  async run(context): Promise<CommandResult> {
+    const client = new DaemonClient(context.settings);
+    switch (context.positionals[0]) {
+      case 'start':
+        if (!(await client.isRunning())) await client.start({ exitWhenIdle: false });
+        else await client.call('POST', '/stay');
+        return { data: { running: true }, text: 'The daemon runs' };
+      case 'stop':
+        return stop(client, context);
+      case 'status':
+        return status(client);
+      case 'run': {
+        const { runDaemon } = await import('../daemon/run.ts');
+        await runDaemon({
+          settings: context.settings,
+          env: context.env,
+          exitWhenIdle: context.flag('exit-when-idle'),
+          signal: context.signal,
+        });
+        return {};
+      }
+      default:
+        throw usageError(
+          `Cannot run daemon ${context.positionals[0]}: no such thing`,
+          'See imgstore daemon --help',
+        );
+    }
+  },
+};
+
+async function stop(client: DaemonClient, context: CommandContext): Promise<CommandResult> {
+  const path = context.flag('force') ? '/stop?force=1' : '/stop';
+  const answer = await client.callIfRunning('POST', path);
+  const text = answer === undefined ? 'No daemon runs' : 'The daemon has stopped';
+  return { data: { running: false }, text };
+}
+
+async function status(client: DaemonClient): Promise<CommandResult> {
+  const answer = (await client.callIfRunning('GET', '/status')) as DaemonStatus | undefined;
+  if (answer === undefined) {
+    return { data: { running: false }, text: 'No daemon runs', exitStatus: 1 };
+  }
+  const text = formatFields([
+    ['pid', String(answer.pid)],
+    ['mounts', String(answer.mounts)],
+    ['up', `${answer.uptimeSeconds} s`],
+    ['memory', formatBytes(answer.memoryBytes)],
+    ['decoded chunks', formatBytes(answer.memoryCacheBytes)],
+    ['disk cache', formatBytes(answer.diskCacheBytes)],
+  ]);
+  return { data: { running: true, ...answer }, text };
+}

@@ -1,0 +1,137 @@
+/** `inspect`: one image: what it is made of and what it shares. */
+
+import { recipeSizeMaxBytes } from '../base/limits.ts';
+import { parseImageConfig } from '../container/image-config.ts';
+import { formatImageName, parseImageName } from '../recipe/name.ts';
+import { type Recipe, sealedSizes } from '../recipe/recipe.ts';
+import { publicChunkIds } from '../recipe/sealed-recipe.ts';
+import { recipeObjectKey } from '../store/format.ts';
+import { type Command, type CommandResult, storeOption } from './command.ts';
+import { formatBytes, formatFields, formatShare } from './format.ts';
+import { type Opened, openForReading } from './open.ts';
+
+interface Sharing {
+  name: string;
+  chunks: number;
+  storedBytes: number;
+}
+
+export const command: Command = {
+  usage: 'NAME[:TAG]',
+  summary: 'show one image: config, sizes, chunks, what it shares',
+  description: `
+Shows what the image is, how large its disk is and what it takes in the store, and how much of that
+each other name shares with it.`,
+  options: { ...storeOption },
+  positionals: { min: 1, max: 1 },
+
+  async run(context): Promise<CommandResult> {
+    const opened = await openForReading(context);
+    const name = parseImageName(context.positionals[0]!);
+    const { recipe, recipeId, pushed } = await opened.catalog.open(name, {
+      signal: context.signal,
+    });
+    const text = formatImageName(name);
+    const shared = await sharing(opened, text, recipe, context.signal);
+    const data = { name: text, recipe: recipeId, pushed, ...summary(recipe), shared };
+    return { data, text: describe(data) };
+  },
+};
+
+function summary(recipe: Recipe) {
+  const { details, segments } = recipe;
+  const sizes = sealedSizes(recipe);
+  let storedBytes = 0;
+  for (const sizeBytes of sizes.values()) storedBytes += sizeBytes;
+  return {
+    kind: details.kind,
+    manifestDigest: details.manifestDigest ?? null,
+    platform: details.platform ?? null,
+    config: details.configText === undefined ? null : (JSON.parse(details.configText) as unknown),
+    diskBytes: recipe.diskSizeBytes,
+    metadataBytes: recipe.metadataSizeBytes,
+    contentBytes: details.contentBytes ?? null,
+    files: details.inodeCount ?? null,
+    chunks: sizes.size,
+    segments: segments.length,
+    storedBytes,
+    pipeline: details.pipeline,
+    saltId: details.saltId,
+  };
+}
+
+/** Chunk ids are readable without a key, so other owners' images count as well. */
+async function sharing(
+  { catalog, root }: Opened,
+  name: string,
+  recipe: Recipe,
+  signal: AbortSignal,
+): Promise<Sharing[]> {
+  const own = sealedSizes(recipe);
+  const shares: Sharing[] = [];
+  for await (const entry of catalog.list({ signal })) {
+    const other = formatImageName(entry.name);
+    if (entry.state === 'damaged' || other === name) continue;
+    const bytes = await root.recipes.get(recipeObjectKey(entry.recipeId), {
+      sizeMaxBytes: recipeSizeMaxBytes,
+      signal,
+    });
+    if (bytes === undefined) continue;
+    const share = { name: other, chunks: 0, storedBytes: 0 };
+    for (const id of publicChunkIds(bytes, entry.recipeId)) {
+      const sizeBytes = own.get(id);
+      if (sizeBytes === undefined) continue;
+      share.chunks++;
+      share.storedBytes += sizeBytes;
+    }
+    shares.push(share);
+  }
+  return shares.sort((a, b) => b.storedBytes - a.storedBytes);
+}
+
+function describe(
+  data: { name: string; recipe: string; pushed: string; shared: Sharing[] } & ReturnType<
+    typeof summary
+  >,
+): string {
+  const { platform, config } = data;
+  const fields: [string, string][] = [
+    ['name', data.name],
+    ['recipe', data.recipe],
+    ['pushed', data.pushed],
+    ['kind', data.kind === 'oci' ? 'image' : 'raw disk'],
+  ];
+  if (data.manifestDigest !== null) fields.push(['manifest', data.manifestDigest]);
+  if (platform !== null) {
+    const { os, architecture, variant } = platform;
+    fields.push(['platform', [os, architecture, variant].filter(Boolean).join('/')]);
+  }
+  if (config !== null) fields.push(...configFields(config));
+  if (data.files !== null) fields.push(['inodes', String(data.files)]);
+  if (data.contentBytes !== null) fields.push(['content', formatBytes(data.contentBytes)]);
+  fields.push(
+    [
+      'disk',
+      `${formatBytes(data.diskBytes)}, of which metadata ${formatBytes(data.metadataBytes)}`,
+    ],
+    ['stored', `${formatBytes(data.storedBytes)} in ${data.chunks} chunks`],
+  );
+  for (const { name, chunks, storedBytes } of data.shared) {
+    const share = formatShare(storedBytes, data.storedBytes);
+    fields.push(['shares', `${share} (${chunks} chunks) with ${name}`]);
+  }
+  return formatFields(fields);
+}
+
+function configFields(config: unknown): [string, string][] {
+  const image = parseImageConfig(JSON.stringify(config));
+  const words = (list: readonly string[]) => list.map(word => JSON.stringify(word)).join(' ');
+  const fields: [string, string][] = [
+    ['entrypoint', words(image.entrypoint)],
+    ['command', words(image.command)],
+    ['environment', words(image.environment)],
+    ['directory', image.workingDirectory],
+    ['user', image.user],
+  ];
+  return fields.filter(([, value]) => value !== '');
+}

@@ -1,0 +1,97 @@
+/** `push`: a source image becomes chunks, a recipe and a name in the store. */
+
+import { openSource } from '../oci/source/open.ts';
+import { type PushReport, type PushTarget, pushImage } from '../push/push.ts';
+import { pushDisk } from '../push/push-disk.ts';
+import { formatImageName, type ImageName, parseImageName } from '../recipe/name.ts';
+import { type Command, type CommandContext, type CommandResult, storeOption } from './command.ts';
+import { formatBytes, formatFields, formatShare } from './format.ts';
+import { openForPush } from './open.ts';
+
+export const command: Command = {
+  usage: 'SOURCE NAME[:TAG]',
+  summary: 'convert an image and store it under a name',
+  description: `
+Flattens the image SOURCE into one read-only disk, cuts it into chunks, and stores those that the
+store does not have yet. NAME points at the new image when all of it is stored, not before.
+
+SOURCE is one of
+  oci:DIR[:TAG]               an OCI layout
+  docker-archive:FILE[:REF]   what docker save writes
+  disk:FILE                   a raw disk or memory snapshot, as it is`,
+  options: {
+    ...storeOption,
+    platform: {
+      type: 'string',
+      value: 'OS/ARCH',
+      help: "of a multi-platform image; else this machine's",
+    },
+    force: { type: 'boolean', help: 'store every chunk again, which mends damaged ones' },
+  },
+  positionals: { min: 2, max: 2 },
+
+  async run(context): Promise<CommandResult> {
+    const [source, nameText] = context.positionals as [string, string];
+    const name = parseImageName(nameText);
+    const started = performance.now();
+    const report = await push(source, name, context);
+    const seconds = (performance.now() - started) / 1000;
+    const { recipe, outcome, ...sizes } = report;
+    const data = { name: formatImageName(name), recipe, outcome, ...sizes, seconds };
+    return { data, text: describe(formatImageName(name), report, seconds) };
+  },
+};
+
+async function push(source: string, name: ImageName, context: CommandContext): Promise<PushReport> {
+  const { progress, signal, log } = context;
+  const platform = context.option('platform');
+  const isDisk = source.startsWith('disk:');
+  const image = isDisk
+    ? undefined
+    : await openSource(source, { signal, ...(platform === undefined ? {} : { platform }) });
+  try {
+    const target: PushTarget = {
+      ...(await openForPush(context)),
+      name,
+      rewrite: context.flag('force'),
+      now: context.now,
+      signal,
+      onWarning: message => log('warn', message),
+      onProgress: reporter(context),
+    };
+    progress.step(`Reading ${source}`);
+    if (image === undefined) return await pushDisk(source.slice('disk:'.length), target);
+    return await pushImage(image, target);
+  } finally {
+    await image?.close();
+  }
+}
+
+function reporter({ progress }: CommandContext): PushTarget['onProgress'] {
+  let shown = '';
+  return event => {
+    const title = event.phase === 'commit' ? 'Storing' : `Layer ${event.layer} of ${event.layers}`;
+    if (title !== shown) progress.step(title);
+    shown = title;
+    if (event.phase === 'layers') progress.advance(event.tarBytes, undefined);
+  };
+}
+
+function describe(name: string, report: PushReport, seconds: number): string {
+  if (report.outcome === 'unchanged' && report.newChunks === 0) {
+    return `${name} is already there, unchanged (recipe ${report.recipe.slice(0, 12)})`;
+  }
+  const speed = report.contentBytes / seconds;
+  return formatFields([
+    ['name', name],
+    ['recipe', report.recipe.slice(0, 12)],
+    ['disk', formatBytes(report.diskBytes)],
+    ['stored', `${formatBytes(report.storedBytes)} in ${report.chunks} chunks`],
+    [
+      'new',
+      `${formatBytes(report.newStoredBytes)} in ${report.newChunks} chunks ` +
+        `(${formatShare(report.newStoredBytes, report.storedBytes)})`,
+    ],
+    ['time', `${seconds.toFixed(2)} s, ${formatBytes(speed)}/s of content`],
+  ]);
+}

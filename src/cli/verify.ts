@@ -1,0 +1,96 @@
+/** `verify`: whether what names mean is still whole. */
+
+import { describeError, ImgstoreError } from '../base/errors.ts';
+import { storeSource } from '../cache/store-source.ts';
+import { verified } from '../cache/verified.ts';
+import { type ImageFault, verifyImage } from '../image/verify.ts';
+import { formatImageName, type ImageName, parseImageName } from '../recipe/name.ts';
+import { type Command, type CommandContext, type CommandResult, storeOption } from './command.ts';
+import { formatBytes } from './format.ts';
+import { type Opened, openForReading } from './open.ts';
+
+interface Verdict {
+  name: string;
+  chunks: number;
+  storedBytes: number;
+  faults: ImageFault[];
+}
+
+const filesShownMax = 3;
+
+export const command: Command = {
+  usage: '[NAME[:TAG]]',
+  summary: 'check that every chunk of an image is there and right',
+  description: `
+Fetches every chunk of the image, or of all your images, compares it with its id, decrypts and
+decodes it, and checks the structure of the disk. Exit status 1 if anything is wrong; the result
+names each damaged chunk and files that it holds. Pushing the image again with --force mends it.`,
+  options: { ...storeOption },
+  positionals: { min: 0, max: 1 },
+
+  async run(context): Promise<CommandResult> {
+    const opened = await openForReading(context);
+    const verdicts: Verdict[] = [];
+    for (const name of await wanted(opened, context)) {
+      verdicts.push(await verdictOn(name, opened, context));
+    }
+    const broken = verdicts.some(verdict => verdict.faults.length > 0);
+    return {
+      data: verdicts,
+      text: verdicts.flatMap(describe).join('\n'),
+      exitStatus: broken ? 1 : 0,
+    };
+  },
+};
+
+async function wanted({ catalog }: Opened, { positionals, signal }: CommandContext) {
+  if (positionals[0] !== undefined) {
+    const name = parseImageName(positionals[0]);
+    await catalog.record(name, { signal }); // another owner's name is an error here
+    return [name];
+  }
+  const names: ImageName[] = [];
+  for await (const entry of catalog.list({ signal })) {
+    if (entry.state !== 'other-key') names.push(entry.name);
+  }
+  return names;
+}
+
+async function verdictOn(
+  name: ImageName,
+  { catalog, root }: Opened,
+  { progress, signal }: CommandContext,
+): Promise<Verdict> {
+  const text = formatImageName(name);
+  try {
+    const { recipe } = await catalog.open(name, { signal });
+    progress.step(`Verifying ${text}`);
+    const verdict = await verifyImage(recipe, verified(storeSource(root)), {
+      signal,
+      onProgress: checkedBytes => progress.advance(checkedBytes, undefined),
+    });
+    return { name: text, ...verdict };
+  } catch (error) {
+    const damaged = error instanceof ImgstoreError && error.code === 'CORRUPT';
+    if (!damaged) throw error;
+    return {
+      name: text,
+      chunks: 0,
+      storedBytes: 0,
+      faults: [{ problem: describeError(error), files: [] }],
+    };
+  }
+}
+
+function describe({ name, chunks, storedBytes, faults }: Verdict): string[] {
+  if (faults.length === 0)
+    return [`${name} is whole: ${chunks} chunks, ${formatBytes(storedBytes)}`];
+  return [
+    `${name} is damaged: ${faults.length} of ${chunks} chunks`,
+    ...faults.map(({ chunk, problem, files }) => {
+      const more = files.length > filesShownMax ? `, and ${files.length - filesShownMax} more` : '';
+      const where = files.length > 0 ? ` (${files.slice(0, filesShownMax).join(', ')}${more})` : '';
+      return chunk === undefined ? `  ${problem}` : `  chunk ${chunk}: ${problem}${where}`;
+    }),
+  ];
+}
