@@ -1,9 +1,11 @@
 /** `umount`: the reverse of mount. */
 
+import { realpath } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { ImgstoreError } from '../base/errors.ts';
+import type { Settings } from '../base/settings.ts';
 import { DaemonClient } from '../daemon/client.ts';
-import { hasRecords } from '../daemon/mount-table.ts';
+import { recordedMounts } from '../daemon/mount-table.ts';
 import type { Command, CommandResult } from './command.ts';
 
 export const command: Command = {
@@ -16,23 +18,33 @@ uses is left as it is.`,
   positionals: { min: 1, max: 1 },
 
   async run({ positionals, settings }): Promise<CommandResult> {
-    const dir = resolve(positionals[0]!);
+    const path = resolve(positionals[0]!);
+    // As mount had it: the folder itself, not a symlink to it.
+    const dir = await realpath(path).catch(() => path);
     const client = new DaemonClient(settings);
-    const path = `/mounts?dir=${encodeURIComponent(dir)}`;
-    // Without a daemon there is something to do only if one died and left mounts behind: the next
-    // one takes them away when it starts.
-    const answer = (await hasRecords(settings.runDirectory))
-      ? await client.call('DELETE', path)
-      : await client.callIfRunning('DELETE', path);
-    if (answer === undefined) {
-      throw new ImgstoreError(
-        'NOT_FOUND',
-        `Cannot unmount ${dir}: imgstore mounted nothing there`,
-        {
-          hint: 'imgstore mounts shows what is mounted.',
-        },
-      );
-    }
+    const call = `/mounts?dir=${encodeURIComponent(dir)}`;
+    const answer = await client.callIfRunning('DELETE', call);
+    if (answer === undefined) await takeAwayOrphan(dir, client, settings);
     return { data: { dir }, text: `${dir} unmounted` };
   },
 };
+
+/** Without a daemon there is only what a killed one left; the next takes it away as it starts. */
+async function takeAwayOrphan(
+  dir: string,
+  client: DaemonClient,
+  { runDirectory }: Settings,
+): Promise<void> {
+  const isThere = async () =>
+    (await recordedMounts(runDirectory)).some(record => record.dir === dir);
+  if (!(await isThere())) {
+    throw new ImgstoreError('NOT_FOUND', `Cannot unmount ${dir}: imgstore mounted nothing there`, {
+      hint: 'imgstore mounts shows what is mounted.',
+    });
+  }
+  await client.start({ exitWhenIdle: true });
+  if (!(await isThere())) return;
+  throw new ImgstoreError('BUSY', `Cannot unmount ${dir}: its daemon is dead and it cannot go`, {
+    hint: `See daemon.log in ${runDirectory}.`,
+  });
+}

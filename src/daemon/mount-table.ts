@@ -6,6 +6,7 @@
  * the disk, and the name in the store that it came from.
  */
 
+import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf, ioError } from '../base/errors.ts';
@@ -116,13 +117,8 @@ export class MountTable {
   }
 }
 
-/** Whether a daemon of this home has, or left behind, anything mounted. */
-export async function hasRecords(runDirectory: string): Promise<boolean> {
-  try {
-    const names = await readdir(mountTableFolder(runDirectory));
-    return names.some(name => name.startsWith('m'));
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return false;
-    throw ioError(`Cannot read the mount table in ${runDirectory}`, error);
-  }
+/** What a daemon of this home has mounted, or left behind; asked without a daemon. */
+export async function recordedMounts(runDirectory: string): Promise<MountRecord[]> {
+  const folder = mountTableFolder(runDirectory);
+  return existsSync(folder) ? (await MountTable.open(folder)).records() : [];
 }
