@@ -1,21 +1,20 @@
 /**
- * Talks to the daemon of a home, and starts one if none runs. Errors of the daemon arrive as the
+ * Talks to the daemon of a home. Errors of the daemon arrive as the
  * ImgstoreErrors that they were.
  */
 
-import { type ChildProcessByStdio, spawn } from 'node:child_process';
-import { mkdir } from 'node:fs/promises';
-import { type ClientRequest, type IncomingMessage, request } from 'node:http';
+import type { ClientRequest, IncomingMessage } from 'node:http';
 import { join } from 'node:path';
-import type { Readable } from 'node:stream';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { type ErrorCode, errnoOf, ImgstoreError, ioError } from '../base/errors.ts';
 import type { Settings } from '../base/settings.ts';
 import { type MountInfo, type MountRequest, socketName, type WireError } from './protocol.ts';
 
-/** Loops that wait in /dev/fuse, and file, zstd and mount calls beside them: see docs/format/fuse.md. */
-const threadPoolSize = 24;
-const startWaitMs = 15_000;
+/**
+ * Not by `import`: that reads every export of the module, and one of them loads a web client, which
+ * costs 36 ms of each command's start (Node 24, `import 'node:http'` against this: 67 and 29 ms).
+ */
+const { request } = process.getBuiltinModule('node:http');
+
 const answerMaxBytes = 64 * 1024 * 1024;
 
 export interface Lease {
@@ -64,64 +63,10 @@ export class DaemonClient {
     return held;
   }
 
-  /**
-   * Starts a daemon in the background and waits until it answers. Of several that start at once one
-   * stays, and all wait for it. Errors: UNAVAILABLE with what the daemon said.
-   */
+  /** See start.ts, which is loaded when it is needed: most commands find a daemon. */
   async start(options: { exitWhenIdle: boolean }): Promise<void> {
-    const { runDirectory, home } = this.#settings;
-    const launcher = join(import.meta.dirname, '..', 'imgstore.mjs');
-    try {
-      await mkdir(runDirectory, { recursive: true, mode: 0o700 });
-    } catch (error) {
-      throw ioError(`Cannot start the daemon in ${runDirectory}`, error);
-    }
-    const args = [launcher, 'daemon', 'run', '--home', home];
-    if (options.exitWhenIdle) args.push('--exit-when-idle');
-    const child = spawn(process.execPath, args, {
-      detached: true,
-      cwd: '/',
-      stdio: ['ignore', 'ignore', 'pipe'],
-      env: { ...process.env, UV_THREADPOOL_SIZE: String(threadPoolSize) },
-    });
-    try {
-      await this.#waitUntilReady(child);
-    } finally {
-      child.stderr.destroy();
-      child.unref();
-    }
-  }
-
-  async #waitUntilReady(child: ChildProcessByStdio<null, null, Readable>): Promise<void> {
-    let said = '';
-    let failed = false;
-    child.stderr.setEncoding('utf8');
-    child.stderr.on('data', text => {
-      said = (said + text).slice(-4096);
-    });
-    child.on('error', error => {
-      said = error.message;
-      failed = true;
-    });
-    // Status 0: another daemon was quicker; it will answer.
-    child.on('close', status => {
-      failed ||= status !== 0;
-    });
-    const deadline = performance.now() + startWaitMs;
-    for (let waitMs = 5; performance.now() < deadline && !failed; waitMs *= 1.2) {
-      if (await this.isRunning()) return;
-      await sleep(Math.min(waitMs, 100));
-    }
-    const reason = said
-      .trim()
-      .split('\n')
-      .at(-1)
-      ?.replace(/^imgstore: /, '');
-    throw new ImgstoreError(
-      'UNAVAILABLE',
-      `Cannot start the daemon: ${reason || 'it does not answer'}`,
-      { hint: `See ${join(this.#settings.runDirectory, 'daemon.log')}` },
-    );
+    const { startDaemon } = await import('./start.ts');
+    await startDaemon(this.#settings, { ...options, isRunning: () => this.isRunning() });
   }
 
   async #tryCall(method: string, path: string, body?: unknown): Promise<Answer | undefined> {
