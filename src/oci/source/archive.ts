@@ -9,7 +9,8 @@ import type { Descriptor } from './documents.ts';
 import { type FileRange, openRegularFile, readFully, readRange } from './file-range.ts';
 import { indexTar, type TarIndex } from './tar-index.ts';
 
-const layerType = 'application/vnd.docker.image.rootfs.diff.tar';
+/** What skopeo calls the layers of such an archive, packed or not. */
+const layerType = 'application/vnd.docker.image.rootfs.diff.tar.gzip';
 
 /** One open file for as long as the image is open: what was indexed is what is read. */
 export class Archive implements BlobSource {

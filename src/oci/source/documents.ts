@@ -170,13 +170,13 @@ function parseDescriptor(value: unknown, where: string): Descriptor {
 }
 
 function parseDigest(value: unknown, where: string, name: string): OciDigest {
+  const text = asString(value, where, name);
   try {
-    return parseOciDigest(asString(value, where, name));
+    return parseOciDigest(text);
   } catch (error) {
-    if (!(error instanceof ImgstoreError) || error.code !== 'UNSUPPORTED') {
-      throw malformed(where, `${name} is not of the form sha256:HEX`, error);
-    }
-    throw unsupported(where, `${name} is not a SHA-256`);
+    const isOther = error instanceof ImgstoreError && error.code === 'UNSUPPORTED';
+    if (isOther && !text.startsWith('sha256:')) throw unsupported(where, `${name} is no SHA-256`);
+    throw malformed(where, `${name} is not of the form sha256:HEX`, error);
   }
 }
 

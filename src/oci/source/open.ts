@@ -34,16 +34,18 @@ export async function openSource(
     case 'docker-archive':
       return openDockerArchive(reference, details, { wish, signal });
     case 'docker':
-      throw new ImgstoreError('UNSUPPORTED', `Cannot open ${reference}: registries are not read`, {
-        hint: `Copy the image first: skopeo copy ${reference} oci:DIR.`,
+      throw new ImgstoreError('UNSUPPORTED', 'Cannot open a docker:// image: no registry is read', {
+        hint: 'Copy it first: skopeo copy docker://IMAGE oci:DIR.',
       });
     case 'disk':
       throw new ImgstoreError('USAGE', `Cannot open ${reference}: a raw disk is not an image`, {
         hint: supported,
       });
     default:
-      throw new ImgstoreError('USAGE', `Cannot open ${reference}: it names no known transport`, {
-        hint: supported,
-      });
+      throw new ImgstoreError(
+        'USAGE',
+        `Cannot open ${JSON.stringify(reference)}: it names no known transport`,
+        { hint: supported },
+      );
   }
 }

@@ -6,12 +6,14 @@
 import type { FileHandle } from 'node:fs/promises';
 import { posix } from 'node:path';
 import { type ByteString, bytesOf } from '../../base/byte-string.ts';
+import { ImgstoreError } from '../../base/errors.ts';
 import {
   archiveMembersMax,
+  KiB,
   pathLengthMaxBytes,
   tarSpecialHeaderMaxBytes,
 } from '../../base/limits.ts';
-import { EntryFault, located } from '../layer/fault.ts';
+import { EntryFault } from '../layer/fault.ts';
 import { blockBytes, tarType } from '../layer/tar-format.ts';
 import { cString, isZeroBlock, readHeader, type TarHeader } from '../layer/tar-header.ts';
 import { parsePax } from '../layer/tar-pax.ts';
@@ -19,6 +21,7 @@ import { type FileRange, readFully } from './file-range.ts';
 
 /** Links of a longer chain are taken for a loop. */
 const linkHopsMax = 8;
+const windowBytes = 16 * KiB;
 
 export class TarIndex {
   /** By path without a leading slash, `.` or `..`; of several of one name, the last. */
@@ -49,40 +52,82 @@ interface Extended {
 }
 
 /** `label` names the archive in messages. CORRUPT if it is no tar or ends in the middle. */
-export async function indexTar(
-  file: FileHandle,
-  options: { sizeBytes: number; label: string; signal?: AbortSignal | undefined },
-): Promise<TarIndex> {
+export async function indexTar(file: FileHandle, options: IndexOptions): Promise<TarIndex> {
   const { sizeBytes, label, signal } = options;
   const members = new Map<string, Member>();
+  const blocks = new BlockWindow(file, options);
   let extended: Extended = {};
   let at = 0;
   try {
     while (at < sizeBytes) {
       signal?.throwIfAborted();
-      if (sizeBytes - at < blockBytes) throw new EntryFault('CORRUPT', 'it ends in a header');
-      const block = await readFully(file, at, blockBytes, label);
-      if (isZeroBlock(block, 0)) break;
-      const header = readHeader(block, 0);
-      const dataAt = at + blockBytes;
-      const storedBytes = extended.sizeBytes ?? storedSize(header);
+      const { buffer, start } = await blocks.blockAt(at);
+      if (isZeroBlock(buffer, start)) break;
+      const header = at === 0 ? readFirstHeader(buffer) : readHeader(buffer, start);
+      const data = { offsetBytes: at + blockBytes, sizeBytes: storedSize(header, extended) };
       // A negative size would walk back, for ever.
-      if (storedBytes < 0 || dataAt + storedBytes > sizeBytes) {
+      if (data.sizeBytes < 0 || data.offsetBytes + data.sizeBytes > sizeBytes) {
         throw new EntryFault('CORRUPT', 'a member reaches beyond its end; it was cut short');
       }
-      const data = { offsetBytes: dataAt, sizeBytes: storedBytes };
       if (isExtension(header.type)) {
         extended = { ...extended, ...(await readExtension(file, header.type, data, label)) };
       } else {
         addMember(members, header, extended, data);
         extended = {};
       }
-      at = dataAt + Math.ceil(storedBytes / blockBytes) * blockBytes;
+      at = data.offsetBytes + Math.ceil(data.sizeBytes / blockBytes) * blockBytes;
     }
   } catch (error) {
-    throw located(`Cannot read ${label}, at byte ${at}`, error);
+    throw archiveFault(label, at, error);
   }
   return new TarIndex(members);
+}
+
+export interface IndexOptions {
+  /** Of the file. */
+  sizeBytes: number;
+  label: string;
+  signal?: AbortSignal | undefined;
+}
+
+/** Reads several blocks at once: headers of small members lie close together. */
+class BlockWindow {
+  readonly #file: FileHandle;
+  readonly #options: IndexOptions;
+  #buffer: Buffer = Buffer.alloc(0);
+  #startBytes = 0;
+
+  constructor(file: FileHandle, options: IndexOptions) {
+    this.#file = file;
+    this.#options = options;
+  }
+
+  async blockAt(at: number): Promise<{ buffer: Buffer; start: number }> {
+    if (at < this.#startBytes || at + blockBytes > this.#startBytes + this.#buffer.length) {
+      const { sizeBytes, label } = this.#options;
+      if (sizeBytes - at < blockBytes) throw new EntryFault('CORRUPT', 'it ends in a header');
+      this.#buffer = await readFully(this.#file, at, Math.min(windowBytes, sizeBytes - at), label);
+      this.#startBytes = at;
+    }
+    return { buffer: this.#buffer, start: at - this.#startBytes };
+  }
+}
+
+/** If the very first is no header, nothing is. */
+function readFirstHeader(block: Buffer): TarHeader {
+  try {
+    return readHeader(block, 0);
+  } catch {
+    throw new EntryFault('CORRUPT', 'it is no tar archive');
+  }
+}
+
+function archiveFault(label: string, at: number, error: unknown): unknown {
+  if (!(error instanceof EntryFault)) return error;
+  return new ImgstoreError(error.code, `Cannot read ${label}: ${error.message} (byte ${at})`, {
+    hint: 'Name a whole file that docker save wrote.',
+    cause: error,
+  });
 }
 
 function addMember(
@@ -118,9 +163,10 @@ function addMember(
 }
 
 /** Links, directories and devices have no data, whatever their size field says: as in Go. */
-function storedSize(header: TarHeader): number {
+function storedSize(header: TarHeader, extended: Extended): number {
+  if (isExtension(header.type)) return header.sizeBytes;
   const isBare = header.type >= tarType.hardLink && header.type <= tarType.fifo;
-  return isBare ? 0 : header.sizeBytes;
+  return isBare ? 0 : (extended.sizeBytes ?? header.sizeBytes);
 }
 
 function isExtension(type: number): boolean {

@@ -21,7 +21,9 @@ export async function* through(
   label: string,
 ): AsyncGenerator<Buffer, void> {
   const feeding = new Feeder(decoder, label).feed(pieces);
-  feeding.catch(() => {}); // awaited below; it may fail before that
+  // Both are waited for below, but may fail while nobody does.
+  feeding.catch(() => {});
+  decoder.on('error', () => {});
   try {
     for await (const piece of decoder) yield piece;
     // All is decoded, but not yet all read: what follows the data, and whether the blob was whole.
@@ -36,25 +38,25 @@ export async function* through(
 
 interface Written {
   piece: Buffer;
-  /** The decoder has used it up, or will never use it. */
+  /** The decoder has used it up, or never will. */
   done: Promise<void>;
 }
 
 class Feeder {
   readonly #decoder: Decoder;
   readonly #label: string;
-  /** The decoder has seen the end of its data, which may be before the end of what was written. */
-  #ended = false;
   #writtenBytes = 0;
+  /** Where the decoder saw the end of its data, if that was before the end of what was written. */
+  #endedAtBytes: number | undefined;
   readonly #inFlight: Written[] = [];
-  /** Of the writes in flight: Node forgets the callbacks of those that it never uses. */
+  /** Of the writes in flight: Node may forget the callback of one that it does not use up. */
   readonly #wake = new Set<() => void>();
 
   constructor(decoder: Decoder, label: string) {
     this.#decoder = decoder;
     this.#label = label;
     decoder.once('end', () => {
-      this.#ended = true;
+      this.#endedAtBytes ??= decoder.bytesWritten;
       this.#wakeAll();
     });
     decoder.once('close', () => this.#wakeAll());
@@ -65,7 +67,7 @@ class Feeder {
     const decoder = this.#decoder;
     try {
       for await (const piece of pieces) {
-        if (this.#ended) {
+        if (this.#endedAtBytes !== undefined) {
           this.#checkPadding(piece);
           continue;
         }
@@ -74,7 +76,7 @@ class Feeder {
         if (this.#inFlight.length === piecesInFlightMax) await this.#oldest();
       }
       while (this.#inFlight.length > 0) await this.#oldest();
-      if (!this.#ended) decoder.end();
+      if (this.#endedAtBytes === undefined) decoder.end();
     } catch (error) {
       decoder.destroy(error instanceof Error ? error : new Error(String(error)));
       throw error;
@@ -82,10 +84,16 @@ class Feeder {
   }
 
   #write(piece: Buffer): Promise<void> {
+    const decoder = this.#decoder;
     this.#writtenBytes += piece.length;
+    const endBytes = this.#writtenBytes;
     return new Promise(resolve => {
       this.#wake.add(resolve);
-      this.#decoder.write(piece, () => {
+      decoder.write(piece, () => {
+        // The next piece may be at work already, but is not counted before its own callback.
+        if (!decoder.destroyed && decoder.bytesWritten < endBytes) {
+          this.#endedAtBytes ??= decoder.bytesWritten;
+        }
         this.#wake.delete(resolve);
         resolve();
       });
@@ -94,27 +102,22 @@ class Feeder {
 
   async #oldest(): Promise<void> {
     await this.#inFlight[0]!.done;
-    if (this.#ended) this.#checkUnused();
-    else this.#inFlight.shift();
+    if (this.#endedAtBytes === undefined) this.#inFlight.shift();
+    else this.#checkUnused(this.#writtenBytes - this.#endedAtBytes);
   }
 
-  /** The pieces in flight hold, at their end, what the decoder left. */
-  #checkUnused(): void {
-    let unusedBytes = this.#writtenBytes - this.#decoder.bytesWritten;
+  /** What the decoder left is at the end of the pieces in flight. */
+  #checkUnused(unusedBytes: number): void {
+    let left = unusedBytes;
     for (const { piece } of this.#inFlight.splice(0).reverse()) {
-      const length = Math.min(unusedBytes, piece.length);
+      const length = Math.min(left, piece.length);
       this.#checkPadding(piece.subarray(piece.length - length));
-      unusedBytes -= length;
+      left -= length;
     }
   }
 
   #checkPadding(bytes: Buffer): void {
-    if (bytes.every(byte => byte === 0)) return;
-    throw new ImgstoreError(
-      'CORRUPT',
-      `Cannot read ${this.#label}: bytes follow its compressed data`,
-      { hint: 'It is damaged; copy the image again.' },
-    );
+    if (bytes.some(byte => byte !== 0)) throw trailingBytes(this.#label);
   }
 
   #wakeAll(): void {
@@ -123,8 +126,16 @@ class Feeder {
   }
 }
 
+function trailingBytes(label: string): ImgstoreError {
+  return new ImgstoreError('CORRUPT', `Cannot read ${label}: bytes follow its compressed data`, {
+    hint: 'It is damaged; copy the image again.',
+  });
+}
+
 function decodingError(error: unknown, label: string): unknown {
   const code: unknown = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
+  // The decoder had ended, and found more data in the next piece.
+  if (code === 'ERR_STREAM_PUSH_AFTER_EOF') return trailingBytes(label);
   if (typeof code !== 'string' || !/^Z(STD)?_/.test(code)) return error;
   const state =
     code === 'Z_BUF_ERROR'
