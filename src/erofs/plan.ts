@@ -1,8 +1,9 @@
 /**
- * A tree as the list of inodes that a disk gets, in the order in which they are laid out: each
- * directory is followed by its children that are no directories, then by its subdirectories, depth
- * first, names in memcmp order. A program start walks paths, and so finds what it needs together;
- * docs/format/disk.md has the figures.
+ * A tree as the list of inodes that a disk gets, in the order in which they are laid out. A
+ * directory is followed by its children that are no directories; names are in memcmp order. The
+ * directories of the first levels come breadth first, since every start walks through these; below
+ * them each subtree comes depth first, since a program keeps to its own. docs/format/disk.md has the
+ * figures.
  *
  * Invariants: every inode stands here once, however many names it has; the root is the first.
  */
@@ -81,6 +82,9 @@ export function planInodes(tree: Tree): InodePlan {
 
 const dots = ['.', '..'] as ByteString[];
 
+/** `/`, `/usr`, `/usr/lib`, `/usr/lib/x86_64-linux-gnu`. */
+const levelsBreadthFirst = 4;
+
 class Walk {
   readonly inodes: PlannedInode[] = [];
   readonly xattrs = new SharedXattrs();
@@ -88,13 +92,18 @@ class Walk {
   #entries = 0;
 
   run(root: Directory): void {
-    const top = this.#add(root, undefined, '' as ByteString);
-    const open: { directory: PlannedInode; depth: number }[] = [{ directory: top, depth: 0 }];
+    let level = [this.#add(root, undefined, '' as ByteString)];
+    let depth = 0;
+    for (; depth < levelsBreadthFirst; depth++) {
+      const childDepth = depth + 1;
+      level = level.flatMap(directory => this.#enter(directory, childDepth));
+    }
+    // The last is taken first.
+    const open = level.reverse().map(directory => ({ directory, depth }));
     for (let next = open.pop(); next !== undefined; next = open.pop()) {
-      const depth = next.depth + 1;
-      const subdirectories = this.#enter(next.directory, depth);
-      // The last is taken first.
-      for (const directory of subdirectories.reverse()) open.push({ directory, depth });
+      const childDepth = next.depth + 1;
+      const subdirectories = this.#enter(next.directory, childDepth);
+      for (const directory of subdirectories.reverse()) open.push({ directory, depth: childDepth });
     }
   }
 

@@ -245,6 +245,7 @@ const kindsOfMode: ReadonlyMap<number, string> = new Map([
   [0o060000, 'block-device'],
   [0o010000, 'fifo'],
   [0o120000, 'symlink'],
+  [0o140000, 'socket'],
 ]);
 
 /** Paths that are too long for a system call are not reached: see the tests of deep trees. */
@@ -288,7 +289,7 @@ export function listMounted(
       const { sizeBytes } = description;
       const content = contents.get(path) ?? { ordinal: 0, sizeBytes, runs: undefined };
       description.content = digestOfFile(full, content);
-    } else if (description.kind !== 'fifo') {
+    } else if (description.kind.endsWith('-device')) {
       const { rdev } = stat;
       const major = ((rdev >> 8n) & 0xfffn) | ((rdev >> 32n) & 0xfffff000n);
       description.device = `${major}:${(rdev & 0xffn) | ((rdev >> 12n) & 0xffffff00n)}`;
