@@ -204,12 +204,12 @@ export class TestHome implements AsyncDisposable {
     return runChecked(process.execPath, [launcher, ...args], command);
   }
 
-  /** Throws after all is cleaned up if a process outlived `imgstore daemon stop`. */
+  /** Throws after all is cleaned up if a process outlived `imgstore daemon stop --force`. */
   async close(): Promise<void> {
     if (!existsSync(this.dir)) return;
     if (this.#processes().length > 0) {
       // Its failure shows in what is left.
-      await this.run(['daemon', 'stop'], { timeoutMs: this.#endingTimeoutMs }).catch(
+      await this.run(['daemon', 'stop', '--force'], { timeoutMs: this.#endingTimeoutMs }).catch(
         () => undefined,
       );
     }
