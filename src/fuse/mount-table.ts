@@ -1,6 +1,7 @@
 /** The kernel's table of mounts: /proc/self/mountinfo, see proc_pid_mountinfo(5). */
 
-import { readFile } from 'node:fs/promises';
+import { readFile, realpath } from 'node:fs/promises';
+import { ioError } from '../base/errors.ts';
 
 export interface MountEntry {
   /** `MAJOR:MINOR` of the file system. */
@@ -26,6 +27,15 @@ export async function mountsBelow(directory: string): Promise<MountEntry[]> {
   const isBelow = ({ mountPoint }: MountEntry): boolean =>
     mountPoint === directory || mountPoint.startsWith(prefix);
   return mounts.filter(isBelow).reverse();
+}
+
+/** A path as the table has it: absolute and without symlinks. `what`: see ioError. */
+export async function realPath(path: string, what: string): Promise<string> {
+  try {
+    return await realpath(path);
+  } catch (error) {
+    throw ioError(what, error);
+  }
 }
 
 /** `text` has one character a byte. Lines that are not of the known form are left out. */

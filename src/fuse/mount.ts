@@ -12,7 +12,7 @@ import { type Log, silentLog } from '../base/log.ts';
 import { readSizeMaxBytes } from './format.ts';
 import { erofsFileDirectIoIsSound } from './kernel.ts';
 import { attachLoop, detachLoop } from './loop-device.ts';
-import { listMounts } from './mount-table.ts';
+import { listMounts, type MountEntry, realPath } from './mount-table.ts';
 import { erofsDevices, setReadAhead } from './read-ahead.ts';
 import { mount, mountFlag, unmountNow } from './system-calls.ts';
 
@@ -80,8 +80,14 @@ async function mountFile(diskPath: string, directory: string, log: Log): Promise
 
 async function mountLoop(device: string, directory: string, log: Log): Promise<void> {
   await mount({ source: device, target: directory, type: 'erofs', flags: erofsFlags });
-  const entry = (await listMounts()).findLast(({ mountPoint }) => mountPoint === directory);
+  const entry = await mountAt(directory);
   if (entry !== undefined) await setReadAhead(entry.device, readSizeMaxBytes, log);
+}
+
+/** What was mounted last on the folder. */
+async function mountAt(directory: string): Promise<MountEntry | undefined> {
+  const path = await realPath(directory, `Cannot find the mount on ${directory}`);
+  return (await listMounts()).findLast(({ mountPoint }) => mountPoint === path);
 }
 
 /**
@@ -129,7 +135,7 @@ export async function bindMount(options: {
 
 /** A remount sets all options of a bind mount anew, so those that it has are given again. */
 async function remountReadOnly(directory: string): Promise<void> {
-  const entry = (await listMounts()).findLast(({ mountPoint }) => mountPoint === directory);
+  const entry = await mountAt(directory);
   const kept = Object.entries({
     nosuid: mountFlag.noSetUid,
     nodev: mountFlag.noDevices,

@@ -13,7 +13,7 @@ import type { Log } from '../base/log.ts';
 import { Channel } from './channel.ts';
 import { Dispatcher, type Negotiated } from './dispatcher.ts';
 import { invalidateEntry, notifyCode, readSizeMaxBytes } from './format.ts';
-import { mountsBelow } from './mount-table.ts';
+import { mountsBelow, realPath } from './mount-table.ts';
 import { type FileStats, fileName, NodeTable, rootNodeId, type ServedFile } from './nodes.ts';
 import { setReadAhead } from './read-ahead.ts';
 import { putU64 } from './replies.ts';
@@ -63,11 +63,12 @@ export class FuseServer {
     this.ended = this.#channel.ended;
   }
 
-  /** Mounts on an existing, empty folder, given as an absolute path without symlinks. */
+  /** Mounts on an existing, empty folder. */
   static async mount(options: { mountPoint: string; log: Log }): Promise<FuseServer> {
     checkPoolSize();
-    const { mountPoint, log } = options;
-    const what = `Cannot mount the disks at ${mountPoint}`;
+    const { log } = options;
+    const what = `Cannot mount the disks at ${options.mountPoint}`;
+    const mountPoint = await realPath(options.mountPoint, what);
     const fd = openDevice(what);
     const server = new FuseServer({ fd, mountPoint, log });
     try {

@@ -10,7 +10,7 @@ import { copyDescriptor } from '../../src/fuse/system-calls.ts';
 import { createTestMounts, killChild } from '../support/mounts.ts';
 import { mountsBelow, runChecked, runCommand } from '../support/processes.ts';
 import type { FileSpec } from './disk-server.ts';
-import { type Served, serve } from './served.ts';
+import { type Served, serve, waitFor } from './served.ts';
 
 const reader = join(import.meta.dirname, 'reader.ts');
 
@@ -77,7 +77,7 @@ test('a server that stops on its own leaves its reads to the next', async t => {
   const descriptor = await keep(first, t);
   const { state } = await first.state();
   const read = runChecked(process.execPath, [reader, 'sequential', path, '1']);
-  while ((await first.stats('m1')).inFlight === 0) await new Promise(r => setTimeout(r, 5));
+  await waitFor(async () => (await first.stats('m1')).inFlight > 0);
   await first.command({ do: 'exit' });
   const specs = [{ ...spec, delayMs: 0 }];
   await serve(mounts, mountPoint, { descriptor, takeover: { state, specs } });

@@ -3,6 +3,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { FileStats } from '../../src/fuse/nodes.ts';
 import type { ConnectionState } from '../../src/fuse/server.ts';
 import type { ForkOptions, TestMounts } from '../support/mounts.ts';
@@ -90,4 +91,13 @@ export async function serve(
   });
   await Promise.race([ready, exited]);
   return served;
+}
+
+/** Fails if it does not become true in 20 seconds. */
+export async function waitFor(condition: () => Promise<boolean>): Promise<void> {
+  const deadlineMs = performance.now() + 20_000;
+  while (!(await condition())) {
+    if (performance.now() > deadlineMs) throw new Error(`not in time: ${condition}`);
+    await sleep(5);
+  }
 }

@@ -10,7 +10,7 @@ import { MiB } from '../../src/base/limits.ts';
 import { listMounts } from '../../src/fuse/mount-table.ts';
 import { createTestMounts } from '../support/mounts.ts';
 import { type CommandResult, mountsBelow, runChecked, runCommand } from '../support/processes.ts';
-import { serve } from './served.ts';
+import { serve, waitFor } from './served.ts';
 
 const reader = join(import.meta.dirname, 'reader.ts');
 
@@ -38,10 +38,15 @@ test('every way of reading gives the right bytes, also all at once', async t => 
   assert.equal(fastStats.waits, 0);
   assert.equal(slowStats.waits, slowStats.reads);
   assert.ok(slowStats.waitMs >= slowStats.waits * 1.5);
-  const before = await served.stats('fast');
-  await readAll('sequential', fast, 1);
-  const { reads } = await served.stats('fast');
-  assert.ok(reads - before.reads <= 1, 'opening it again keeps its pages');
+  // Opening it again keeps its pages; that somebody else drops them is not likely three times.
+  let reads = 0;
+  for (let round = 0; round < 3; round++) {
+    const before = await served.stats('fast');
+    await readAll('sequential', fast, 1);
+    reads = (await served.stats('fast')).reads - before.reads;
+    if (reads === 0) break;
+  }
+  assert.equal(reads, 0);
   assert.deepEqual(served.log, []);
 });
 
@@ -86,16 +91,14 @@ test('a thousand slow reads of one disk do not hold up another', async t => {
     serial: 1,
     seed: 4,
     sizeBytes: 80 * MiB,
-    delayMs: 4000,
+    delayMs: 60_000, // Longer than the test: the end of the server ends them.
     slowFromBytes: 4096,
   });
   const fast = await served.add({ id: 'fast', serial: 2, seed: 5, sizeBytes: 4 * MiB });
   await readAll('advise', slow, 4);
-  const { inFlight } = await served.stats('slow');
-  assert.ok(inFlight > 900, `${inFlight} in flight`);
+  await waitFor(async () => (await served.stats('slow')).inFlight > 900);
   await Promise.all([readAll('sequential', fast, 5), readAll('direct', fast, 5)]);
   assert.equal((await readBlock(slow, 0)).exitCode, 0);
-  assert.ok((await served.stats('slow')).inFlight > 900, 'all that happened while they waited');
 });
 
 test('disks come and go while others are read', async t => {
@@ -125,7 +128,7 @@ test('what is under way when a disk is removed is still answered', async t => {
   const served = await serve(mounts, mounts.folder('fuse'));
   const path = await served.add({ id: 'm1', serial: 1, sizeBytes: MiB, delayMs: 300 });
   const read = readBlock(path, 0);
-  while ((await served.stats('m1')).inFlight === 0) await new Promise(r => setTimeout(r, 5));
+  await waitFor(async () => (await served.stats('m1')).inFlight > 0);
   await served.command({ do: 'remove', id: 'm1' });
   assert.equal((await read).exitCode, 0);
 });
@@ -191,7 +194,7 @@ for (const [how, exitCode] of [
     const served = await serve(mounts, mounts.folder('fuse'), { silent: true });
     const path = await served.add({ id: 'm1', serial: 1, sizeBytes: MiB, delayMs: 60_000 });
     const read = readBlock(path, 0);
-    while ((await served.stats('m1')).inFlight === 0) await new Promise(r => setTimeout(r, 5));
+    await waitFor(async () => (await served.stats('m1')).inFlight > 0);
     const exited = once(served.child, 'exit');
     await served.command({ do: how });
     assert.deepEqual(await exited, [exitCode, null]);
