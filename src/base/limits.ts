@@ -68,6 +68,11 @@ export const layersMax = 1024;
 export const tarSpecialHeaderMaxBytes = 1 * MiB;
 /** Data runs of one sparse file. */
 export const sparseExtentsMax = 1_000_000;
+/**
+ * Zeros stored because the holes of sparse files were smaller than the unit of holes, of one image.
+ * Nobody sent them, so without a limit some KiB of layer would fill a disk of terabytes.
+ */
+export const sparseFillMaxBytes = 64 * GiB;
 /** A layer may unpack to this much in any case, and beyond it to this multiple of its size. */
 export const layerSizeAlwaysAllowedBytes = 16 * GiB;
 export const layerExpansionMax = 200;
