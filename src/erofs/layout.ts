@@ -29,7 +29,7 @@ export interface MetadataLayout {
   hasChunkedFiles: boolean;
 }
 
-/** Sets extended, layout, nid and own blocks of every inode. `shapeOfFile` is asked once for each. */
+/** Sets all that depends on place: extended to ownBlockCount of every inode. `shapeOfFile` is asked once for each. */
 export function layOut(
   plan: InodePlan,
   shapeOfFile: (planned: PlannedInode) => FileShape,
@@ -62,7 +62,8 @@ function chooseLayout(
     inode.mtimeSeconds !== plan.epochSeconds ||
     inode.mtimeNanoseconds !== plan.epochNanoseconds ||
     !mayBeCompact(planned);
-  const headBytes = headSizeBytes(plan, planned);
+  planned.xattrBodySizeBytes = plan.xattrs.bodySizeBytes(inode.xattrs);
+  const headBytes = headSizeBytes(planned);
   let bodyBytes = 0;
   if (shape?.kind === 'chunks') {
     planned.layout = layoutChunkBased;
@@ -80,8 +81,8 @@ function chooseLayout(
 }
 
 /** The inode and its attributes: what stands before a chunk map or an inline tail. */
-export function headSizeBytes(plan: InodePlan, planned: PlannedInode): number {
-  return inodeSizeBytes(planned.extended) + plan.xattrs.bodySizeBytes(planned.inode.xattrs);
+export function headSizeBytes(planned: PlannedInode): number {
+  return inodeSizeBytes(planned.extended) + planned.xattrBodySizeBytes;
 }
 
 /** Gaps that stay open. More would pack no better, and scatter a directory over more blocks. */

@@ -111,7 +111,7 @@ export class MetadataWriter {
   }
 
   #inodePiece(planned: PlannedInode): Piece {
-    const headBytes = headSizeBytes(this.#plan, planned);
+    const headBytes = headSizeBytes(planned);
     const shape = this.#shapeOf(planned);
     const bodyBytes =
       shape?.kind === 'chunks'
@@ -147,14 +147,13 @@ export class MetadataWriter {
   ): void {
     const { inode, extended, nid } = planned;
     const { xattrs } = this.#plan;
-    const xattrBodySizeBytes = xattrs.bodySizeBytes(inode.xattrs);
     const core: InodeCore = {
       layout: planned.layout,
       kind: inode.kind,
       mode: inode.mode,
       linkCount: planned.linkCount,
       sizeBytes: planned.sizeBytes,
-      xattrBodySizeBytes,
+      xattrBodySizeBytes: planned.xattrBodySizeBytes,
       dataWord: this.#dataWord(planned, shape),
       uid: inode.uid,
       gid: inode.gid,

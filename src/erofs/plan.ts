@@ -36,6 +36,7 @@ export class PlannedInode {
 
   extended = true;
   layout: Layout = 0;
+  xattrBodySizeBytes = 0;
   nid = 0;
   /** First block of its own in the metadata region (full directory blocks, …), and how many. */
   ownBlock = 0;
