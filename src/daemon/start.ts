@@ -1,0 +1,79 @@
+/** Starts a daemon in the background, detached from the command that needs it. */
+
+import { type ChildProcessByStdio, spawn } from 'node:child_process';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ImgstoreError, ioError } from '../base/errors.ts';
+import type { Settings } from '../base/settings.ts';
+
+/** One thread waits in /dev/fuse; mounts, file reads and zstd run beside it: docs/format/fuse.md. */
+const threadPoolSize = 16;
+const startWaitMs = 15_000;
+
+/**
+ * Resolves when a daemon answers. Of several that start at once one stays, and all wait for it.
+ * Errors: UNAVAILABLE with what the daemon said, IO.
+ */
+export async function startDaemon(
+  { runDirectory, home }: Settings,
+  options: { exitWhenIdle: boolean; isRunning: () => Promise<boolean> },
+): Promise<void> {
+  try {
+    await mkdir(runDirectory, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw ioError(`Cannot start the daemon in ${runDirectory}`, error);
+  }
+  const launcher = join(import.meta.dirname, '..', 'imgstore.mjs');
+  const args = [launcher, 'daemon', 'run', '--home', home];
+  if (options.exitWhenIdle) args.push('--exit-when-idle');
+  const child = spawn(process.execPath, args, {
+    detached: true,
+    cwd: '/',
+    stdio: ['ignore', 'ignore', 'pipe'],
+    env: { ...process.env, UV_THREADPOOL_SIZE: String(threadPoolSize) },
+  });
+  try {
+    await waitUntilReady(child, options.isRunning, join(runDirectory, 'daemon.log'));
+  } finally {
+    child.stderr.destroy();
+    child.unref();
+  }
+}
+
+async function waitUntilReady(
+  child: ChildProcessByStdio<null, null, Readable>,
+  isRunning: () => Promise<boolean>,
+  logPath: string,
+): Promise<void> {
+  let said = '';
+  let failed = false;
+  child.stderr.setEncoding('utf8');
+  child.stderr.on('data', text => {
+    said = (said + text).slice(-4096);
+  });
+  child.on('error', error => {
+    said = error.message;
+    failed = true;
+  });
+  // Status 0: another daemon was quicker; it will answer.
+  child.on('close', status => {
+    failed ||= status !== 0;
+  });
+  const deadline = performance.now() + startWaitMs;
+  for (let waitMs = 5; performance.now() < deadline && !failed; waitMs *= 1.2) {
+    if (await isRunning()) return;
+    await sleep(Math.min(waitMs, 100));
+  }
+  const reason = said
+    .trim()
+    .split('\n')
+    .at(-1)
+    ?.replace(/^imgstore: /, '');
+  throw new ImgstoreError(
+    'UNAVAILABLE',
+    `Cannot start the daemon: ${reason || 'it does not answer'}`,
+    { hint: `See ${logPath}` },
+  );
+}
