@@ -1,4 +1,4 @@
-/** Whether a disk holds together: everything that a kernel would rely on, and what it never looks at. */
+/** Whether a disk holds together: what a kernel relies on, and what it never looks at. */
 
 import type { ByteString } from '../base/byte-string.ts';
 import { ImgstoreError } from '../base/errors.ts';
@@ -21,8 +21,8 @@ interface Links {
 }
 
 /**
- * Checks all of the metadata: superblock, every inode, entries sorted and leading to inodes of their
- * type, `.` and `..`, link counts, attributes, symlink targets, file extents within the disk, no
+ * Checks all of the metadata: superblock, every inode, entries sorted and leading to inodes of
+ * their type, `.` and `..`, link counts, attributes, symlink targets, file extents within the disk, no
  * directory reached twice, the count of inodes. File contents are not read. The first fault is
  * thrown: CORRUPT, UNSUPPORTED or LIMIT with path and offset, or the source's own.
  */

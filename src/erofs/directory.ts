@@ -1,7 +1,7 @@
 /**
  * A directory's content: blocks of entries, each block complete in itself: N entries of 12 bytes,
- * then their N names. Names are in strict memcmp order over the whole directory, `.` and `..` sorted
- * in like any other. A block that is not full is zero to its end, except for the last.
+ * then their N names. Names are in strict memcmp order over the whole directory, `.` and `..`
+ * sorted in like any other. A block that is not full is zero to its end, except for the last.
  */
 
 import { type ByteString, byteString } from '../base/byte-string.ts';

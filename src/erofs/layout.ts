@@ -29,7 +29,10 @@ export interface MetadataLayout {
   hasChunkedFiles: boolean;
 }
 
-/** Sets all that depends on place: extended to ownBlockCount of every inode. `shapeOfFile` is asked once for each. */
+/**
+ * Sets all that depends on place, from `extended` to `ownBlockCount`, of every inode. `shapeOfFile`
+ * is asked once for each file.
+ */
 export function layOut(
   plan: InodePlan,
   shapeOfFile: (planned: PlannedInode) => FileShape,

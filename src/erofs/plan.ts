@@ -2,8 +2,8 @@
  * A tree as the list of inodes that a disk gets, in the order in which they are laid out. A
  * directory is followed by its children that are no directories; names are in memcmp order. The
  * directories of the first levels come breadth first, since every start walks through these; below
- * them each subtree comes depth first, since a program keeps to its own. docs/format/disk.md has the
- * figures.
+ * them each subtree comes depth first, since a program keeps to its own. docs/format/disk.md has
+ * the figures.
  *
  * Invariants: every inode stands here once, however many names it has; the root is the first.
  */

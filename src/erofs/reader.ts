@@ -83,7 +83,8 @@ export class DiskReader {
     if (superblock.blocks === 0 || statedBytes > source.sizeBytes) {
       throw new ImgstoreError(
         'CORRUPT',
-        `Cannot read the disk: it has ${source.sizeBytes} bytes, its superblock says ${statedBytes}`,
+        `Cannot read the disk: it has ${source.sizeBytes} bytes, ` +
+          `its superblock says ${statedBytes}`,
       );
     }
     return new DiskReader(superblock, pages);

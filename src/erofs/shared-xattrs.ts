@@ -124,7 +124,7 @@ function checkXattrs(xattrs: Xattrs, pathOf: () => string): void {
     if (split === undefined || name.includes('\0')) {
       throw new ImgstoreError(
         'UNSUPPORTED',
-        `Cannot write ${pathOf()}: Linux cannot hold its extended attribute ${JSON.stringify(name)}`,
+        `Cannot write ${pathOf()}: Linux cannot hold its attribute ${JSON.stringify(name)}`,
         { hint: 'Attributes of user, trusted, security and POSIX ACLs can be stored.' },
       );
     }

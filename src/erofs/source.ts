@@ -71,7 +71,7 @@ export class PagedSource {
       if (bytes.length !== lengthBytes) {
         throw new ImgstoreError(
           'CORRUPT',
-          `Cannot read the disk at byte ${offsetBytes}: ${bytes.length} of ${lengthBytes} bytes came`,
+          `Cannot read the disk at byte ${offsetBytes}: ${bytes.length} bytes came, not ${lengthBytes}`,
         );
       }
       if (this.#pages.has(page)) this.#pages.set(page, bytes);

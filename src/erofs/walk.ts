@@ -30,8 +30,8 @@ interface Level {
 
 /**
  * The root first, then what is below it; an inode with several names comes with each of them.
- * CORRUPT: a directory that has two names or holds itself, wrong `.` or `..`, an entry whose type is
- * not its inode's, and whatever DiskReader finds. LIMIT: more entries or levels than limits.ts has.
+ * CORRUPT: a directory that has two names or holds itself, wrong `.` or `..`, an entry whose type
+ * is not its inode's, and whatever DiskReader finds. LIMIT: more entries or levels than limits.ts has.
  */
 export async function* walkDisk(reader: DiskReader): AsyncGenerator<WalkEntry> {
   const root = await reader.root();

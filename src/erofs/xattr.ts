@@ -99,7 +99,7 @@ export function parseXattrEntry(bytes: Buffer, what: string): XattrEntry {
   };
 }
 
-/** An inode's xattr body: ids of shared entries, and its own entries. CORRUPT if they do not fit. */
+/** An inode's xattr body: ids of shared entries, and its own. CORRUPT if they do not fit. */
 export function parseXattrBody(
   body: Buffer,
   what: string,

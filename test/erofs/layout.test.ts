@@ -20,7 +20,7 @@ function bodySizeBytes(planned: PlannedInode): number {
   return planned.layout === 2 ? planned.sizeBytes % 4096 : 0;
 }
 
-test('pieces do not overlap, nor cross a block if they fit one; little is left between them', () => {
+test('pieces do not overlap, nor cross a block if they fit one; little is left free', () => {
   for (const random of seeded(60)) {
     const { tree } = randomTree(random, 2000);
     const plan = planInodes(tree);

@@ -259,7 +259,7 @@ test('files of equal content share their blocks', async () => {
   assert.equal(plan.contentBytes, 150_000);
 });
 
-test('sparse files: data at the start, in the middle, at the end, nowhere, over 4 GiB', async () => {
+test('sparse files: data first, in the middle, last, nowhere, over 4 GiB', async () => {
   const maker = new TreeMaker();
   const data = new Random(4).bytes(100);
   const at = (size: number, offsetBytes: number) =>

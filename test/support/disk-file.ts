@@ -1,6 +1,6 @@
 /**
- * Trees made by hand, and disks of them as files: what the push pipeline does, in its simplest form.
- * Contents are placed one after another; equal ones share their place.
+ * Trees made by hand, and disks of them as files: what the push pipeline does, in its simplest
+ * form. Contents are placed one after another; equal ones share their place.
  */
 
 import { closeSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
