@@ -58,4 +58,7 @@ function count(value: number): string {
   return String(value).padStart(9);
 }
 
-process.exitCode = await main();
+process.exitCode = await main().catch((error: Error) => {
+  process.stderr.write(`corpus: ${error.message}\n`);
+  return 1;
+});
