@@ -69,11 +69,19 @@ async function push(source: string, name: ImageName, context: CommandContext): P
 
 function reporter({ progress }: CommandContext): PushTarget['onProgress'] {
   let shown = '';
-  return event => {
-    const title = event.phase === 'commit' ? 'Storing' : `Layer ${event.layer} of ${event.layers}`;
+  const step = (title: string) => {
     if (title !== shown) progress.step(title);
     shown = title;
-    if (event.phase === 'layers') progress.advance(event.tarBytes, undefined);
+  };
+  return event => {
+    if (event.phase === 'layers') {
+      step(`Layer ${event.layer} of ${event.layers}`);
+      progress.advance(event.tarBytes, undefined);
+    } else if (event.phase === 'disk') {
+      progress.advance(event.readBytes, event.sizeBytes);
+    } else {
+      step('Storing');
+    }
   };
 }
 

@@ -2,8 +2,9 @@
  * Plain chunks → sealed chunks in the store. A chunk whose key is known (from an earlier recipe of
  * this root, or earlier in this push) is neither compressed nor stored again.
  *
- * Sealing and storing run beside the caller, a bounded number at a time; `add` returns a promise
- * when the caller should wait. The first fault is kept and thrown by every later call.
+ * Sealing and storing run beside the caller, a bounded number at a time; `backlog` tells the caller
+ * when to wait. Invariants: the first fault is kept, nothing new begins after it, and every later
+ * call throws it; no promise is left behind that could reject unheard.
  */
 
 import type { ChunkId } from '../base/digest.ts';
@@ -19,31 +20,37 @@ export interface StoredChunk {
   sealedSizeBytes: number;
 }
 
-/** A chunk on its way; id and sealed size are there once `finish` has resolved. */
+/** A chunk on its way; `stored` is there for all of them once `finish` has resolved. */
 export interface ChunkTicket {
-  key: Buffer;
-  plainSizeBytes: number;
-  stored: StoredChunk | undefined;
+  readonly key: Buffer;
+  readonly plainSizeBytes: number;
+  readonly stored: StoredChunk | undefined;
 }
 
 export interface UploaderOptions {
   chunks: ObjectStore;
   salt: Buffer;
-  /** Chunks that the root holds, by key in hexadecimal. */
+  /** Chunks that need not be stored, by key in hexadecimal. */
   known: ReadonlyMap<string, StoredChunk>;
   chunksInFlightMax: number;
-  /** Store every chunk again, whatever is there: mends a damaged store. */
+  /** Replace what the store has: mends a damaged one. */
   rewrite: boolean;
   signal?: AbortSignal | undefined;
 }
 
-export class ChunkUploader {
+interface Ticket extends ChunkTicket {
+  stored: StoredChunk | undefined;
+}
+
+export class ChunkUploader implements AsyncDisposable {
   readonly #options: UploaderOptions;
   readonly #limiter: Limiter;
-  readonly #tickets = new Map<string, ChunkTicket>();
-  readonly #running = new Set<Promise<void>>();
+  readonly #tickets = new Map<string, Ticket>();
+  /** One a chunk that is added and not stored; they never reject. */
+  readonly #pending = new Set<Promise<void>>();
+  #backlog: Promise<void> | undefined;
   #fault: { error: unknown } | undefined;
-  /** Distinct chunks of this push that the store did not have. */
+  /** Distinct chunks of this push that were put and were not there, or were replaced. */
   newChunks = 0;
   newStoredBytes = 0;
 
@@ -52,52 +59,71 @@ export class ChunkUploader {
     this.#limiter = new Limiter(options.chunksInFlightMax);
   }
 
-  /** Takes the buffer over. `wait` is back-pressure: await it before the next call. */
-  add(plain: Buffer): { ticket: ChunkTicket; wait: Promise<void> | undefined } {
+  /**
+   * Takes the buffer over: 1 to chunkSizeMaxBytes, not to change any more. Throws the first fault,
+   * or the reason of the signal.
+   */
+  add(plain: Buffer): ChunkTicket {
     this.#throwFault();
-    this.#options.signal?.throwIfAborted();
-    const key = chunkKey(plain, this.#options.salt);
+    const { known, salt, signal } = this.#options;
+    signal?.throwIfAborted();
+    const key = chunkKey(plain, salt);
     const name = key.toString('hex');
     const earlier = this.#tickets.get(name);
-    if (earlier !== undefined) return { ticket: earlier, wait: undefined };
-    const known = this.#options.rewrite ? undefined : this.#options.known.get(name);
-    const ticket: ChunkTicket = { key, plainSizeBytes: plain.length, stored: known };
+    if (earlier !== undefined) return earlier;
+    const ticket: Ticket = { key, plainSizeBytes: plain.length, stored: known.get(name) };
     this.#tickets.set(name, ticket);
-    if (known !== undefined) return { ticket, wait: undefined };
-    const place = this.#limiter.acquire();
-    if (place === undefined) {
-      this.#start(plain, ticket);
-      return { ticket, wait: undefined };
-    }
-    return { ticket, wait: place.then(() => this.#start(plain, ticket)) };
+    if (ticket.stored === undefined) this.#start(plain, ticket);
+    return ticket;
+  }
+
+  /**
+   * Undefined if all chunks that were added are under way or done; else resolves when they are.
+   * A caller that waits for it holds no more than what it added since it last looked.
+   */
+  get backlog(): Promise<void> | undefined {
+    return this.#backlog;
   }
 
   /** Waits until everything is stored. */
   async finish(): Promise<void> {
-    while (this.#running.size > 0) await Promise.all(this.#running);
+    await Promise.all(this.#pending);
     this.#throwFault();
   }
 
-  /** Distinct chunks of this push, known ones included. */
-  get distinctChunks(): Iterable<ChunkTicket> {
-    return this.#tickets.values();
+  /** Gives up what has not begun and waits for the rest: nothing is put afterwards. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#fault ??= { error: new Error('The upload is over') };
+    await Promise.all(this.#pending);
   }
 
-  #start(plain: Buffer, ticket: ChunkTicket): void {
-    const work = this.#store(plain, ticket)
-      .catch(error => {
+  #start(plain: Buffer, ticket: Ticket): void {
+    const place = this.#limiter.acquire();
+    if (place !== undefined) this.#wait(place);
+    const work = this.#store(plain, ticket, place)
+      .catch((error: unknown) => {
         this.#fault ??= { error };
       })
       .finally(() => {
         this.#limiter.release();
-        this.#running.delete(work);
+        this.#pending.delete(work);
       });
-    this.#running.add(work);
+    this.#pending.add(work);
   }
 
-  async #store(plain: Buffer, ticket: ChunkTicket): Promise<void> {
+  /** Places are given in the order of asking, so who has the latest waits for all before it. */
+  #wait(place: Promise<void>): void {
+    const backlog = place.then(() => {
+      if (this.#backlog === backlog) this.#backlog = undefined;
+    });
+    this.#backlog = backlog;
+  }
+
+  async #store(plain: Buffer, ticket: Ticket, place: Promise<void> | undefined): Promise<void> {
+    if (place !== undefined) await place;
     if (this.#fault !== undefined) return;
     const { chunks, rewrite, signal } = this.#options;
+    signal?.throwIfAborted();
     const { id, sealed } = await sealChunk(plain, ticket.key);
     const outcome = await chunks.put(chunkObjectKey(id), sealed, {
       ifAbsent: !rewrite,

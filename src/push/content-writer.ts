@@ -8,9 +8,16 @@
 
 import { assert } from '../base/assert.ts';
 import { sha256 } from '../base/digest.ts';
-import { inlineFileSizeMaxBytes, packedFileSizeMaxBytes } from '../base/limits.ts';
+import { ImgstoreError } from '../base/errors.ts';
+import {
+  GiB,
+  inlineFileSizeMaxBytes,
+  packedFileSizeMaxBytes,
+  sparseFillMaxBytes,
+} from '../base/limits.ts';
 import { FilePacker, type PackedFile } from '../chunk/file-packer.ts';
-import type { ContentSink, FileContent } from '../tree/tree.ts';
+import { holeGranularityBytes } from '../erofs/writer.ts';
+import type { ContentSink, DataRun, FileContent } from '../tree/tree.ts';
 import type { ChunkUploader } from './chunk-uploader.ts';
 import type { ContentRecord, DataRegion, Piece } from './data-region.ts';
 import { LargeFileCutter } from './large-file.ts';
@@ -22,18 +29,19 @@ export class ContentWriter implements ContentSink {
   readonly #region: DataRegion;
   readonly #uploader: ChunkUploader;
   readonly #packer: FilePacker<Place>;
+  readonly #cutter: LargeFileCutter;
+  /** By what tells contents apart: a small one's digest, a large one's identity, which is longer. */
   readonly #records = new Map<string, ContentRecord>();
   #content: FileContent | undefined;
-  #small = Buffer.alloc(0);
-  readonly #cutter: LargeFileCutter;
   #isLarge = false;
-  /** File position of the next byte that `write` gets; what is skipped reads as zeros. */
-  #position = 0;
+  /** The small file that is being written, from the start. */
+  readonly #small = Buffer.allocUnsafeSlow(packedFileSizeMaxBytes);
+  #runs: readonly DataRun[] = [];
   #runIndex = 0;
   #runLeft = 0;
-  #waits: Promise<unknown>[] = [];
-  /** File bytes taken in, holes not counted. */
-  contentBytes = 0;
+  /** Of the next byte that `write` gets; what is skipped reads as zeros. */
+  #position = 0;
+  #receivedBytes = 0;
 
   constructor(region: DataRegion, uploader: ChunkUploader) {
     this.#region = region;
@@ -43,67 +51,71 @@ export class ContentWriter implements ContentSink {
   }
 
   begin(content: FileContent): undefined {
+    assert(this.#content === undefined, 'one content ends before the next begins');
+    const { sizeBytes, runs } = content;
     this.#content = content;
-    this.#position = 0;
+    this.#runs = runs ?? [{ offsetBytes: 0, lengthBytes: sizeBytes }];
     this.#runIndex = 0;
     this.#runLeft = 0;
-    this.#isLarge = content.sizeBytes >= packedFileSizeMaxBytes;
-    if (this.#isLarge) this.#cutter.begin(content.sizeBytes);
-    else this.#small = Buffer.alloc(content.sizeBytes);
+    this.#position = 0;
+    this.#isLarge = sizeBytes >= packedFileSizeMaxBytes;
+    if (this.#isLarge) {
+      this.#cutter.begin({ sizeBytes, windowBytes: holeGranularityBytes(sizeBytes) });
+    } else if (runs !== undefined) {
+      this.#small.fill(0, 0, sizeBytes);
+    }
   }
 
-  write(bytes: Uint8Array): Promise<unknown> | undefined {
-    this.contentBytes += bytes.length;
+  write(bytes: Uint8Array): Promise<void> | undefined {
+    this.#receivedBytes += bytes.length;
     for (let offset = 0; offset < bytes.length; ) {
-      if (this.#runLeft === 0) this.#nextRun();
+      while (this.#runLeft === 0) this.#nextRun();
       const take = Math.min(this.#runLeft, bytes.length - offset);
-      this.#take(bytes.subarray(offset, offset + take));
+      const part = bytes.subarray(offset, offset + take);
+      if (this.#isLarge) this.#cutter.write(part);
+      else this.#small.set(part, this.#position);
       this.#runLeft -= take;
       this.#position += take;
       offset += take;
     }
-    return this.#takeWaits();
+    return this.#uploader.backlog;
   }
 
-  end(): Promise<unknown> | undefined {
-    const content = this.#content!;
+  end(): Promise<void> | undefined {
+    const content = this.#content;
+    assert(content !== undefined, 'a content that ends has begun');
+    while (this.#runLeft === 0 && this.#runIndex < this.#runs.length) this.#nextRun();
     assert(this.#runLeft === 0, 'every run of the content was delivered');
     if (this.#isLarge) this.#endLarge(content);
     else this.#endSmall(content);
     this.#content = undefined;
-    return this.#takeWaits();
+    return this.#uploader.backlog;
   }
 
   /** Packs do not reach over layers, so that a layer chunks alike below whatever other layers. */
-  layerEnd(): Promise<unknown> | undefined {
+  layerEnd(): Promise<void> | undefined {
     this.#packer.flush();
-    return this.#takeWaits();
+    return this.#uploader.backlog;
   }
 
   #nextRun(): void {
-    const { runs, sizeBytes } = this.#content!;
-    const run =
-      runs === undefined ? { offsetBytes: 0, lengthBytes: sizeBytes } : runs[this.#runIndex];
-    assert(run !== undefined && run.offsetBytes >= this.#position, 'runs are in order');
-    this.#runIndex++;
+    const run = this.#runs[this.#runIndex++];
+    assert(run !== undefined, 'no more is delivered than the runs hold');
     this.#skipTo(run.offsetBytes);
     this.#runLeft = run.lengthBytes;
   }
 
   #skipTo(positionBytes: number): void {
-    if (this.#isLarge) this.#waitFor(this.#cutter.writeZeros(positionBytes - this.#position));
+    assert(positionBytes >= this.#position, 'runs are in order');
+    if (this.#isLarge) this.#cutter.writeZeros(positionBytes - this.#position);
     this.#position = positionBytes;
-  }
-
-  #take(bytes: Uint8Array): void {
-    if (this.#isLarge) this.#waitFor(this.#cutter.write(bytes));
-    else this.#small.set(bytes, this.#position);
+    if (this.#region.sizeBytes - this.#receivedBytes > sparseFillMaxBytes) throw tooSparse();
   }
 
   #endSmall(content: FileContent): void {
-    const bytes = this.#small;
+    const bytes = this.#small.subarray(0, content.sizeBytes);
     if (bytes.length <= inlineFileSizeMaxBytes) {
-      this.#region.record(content, { kind: 'inline', bytes });
+      this.#region.record(content, { kind: 'inline', bytes: Buffer.from(bytes) });
       return;
     }
     const digest = sha256(bytes);
@@ -120,30 +132,25 @@ export class ContentWriter implements ContentSink {
 
   #endLarge(content: FileContent): void {
     this.#skipTo(content.sizeBytes);
-    const { pieces, identity, wait } = this.#cutter.end();
-    this.#waitFor(wait);
+    const { pieces, identity } = this.#cutter.end();
     const record = this.#records.get(identity) ?? { kind: 'pieces', pieces };
     this.#records.set(identity, record);
     this.#region.record(content, record);
   }
 
   #emitPack(bytes: Buffer, files: readonly PackedFile<Place>[]): undefined {
-    const { ticket, wait } = this.#uploader.add(bytes);
-    this.#waitFor(wait);
-    const chunk = this.#region.append(ticket);
+    const chunk = this.#region.append(this.#uploader.add(bytes));
     for (const { token, offsetBytes, lengthBytes } of files) {
       token.push({ chunk, chunkOffsetBytes: offsetBytes, fileOffsetBytes: 0, lengthBytes });
     }
   }
+}
 
-  #waitFor(wait: Promise<unknown> | undefined): void {
-    if (wait !== undefined) this.#waits.push(wait);
-  }
-
-  #takeWaits(): Promise<unknown> | undefined {
-    if (this.#waits.length === 0) return undefined;
-    const waits = this.#waits;
-    this.#waits = [];
-    return Promise.all(waits);
-  }
+function tooSparse(): ImgstoreError {
+  const limit = `${sparseFillMaxBytes / GiB} GiB`;
+  return new ImgstoreError(
+    'LIMIT',
+    `Cannot store the image's sparse files: over ${limit} of zeros lie between their data`,
+    { hint: 'Such files are most likely made to fill disks; leave them out if they are not.' },
+  );
 }

@@ -30,10 +30,17 @@ export interface DataLayout {
 export class DataRegion {
   readonly #chunks: ChunkTicket[] = [];
   readonly #records = new Map<number, ContentRecord>();
+  #sizeBytes = 0;
 
   /** Appends a chunk; gives its number. */
   append(ticket: ChunkTicket): number {
+    this.#sizeBytes += ticket.plainSizeBytes;
     return this.#chunks.push(ticket) - 1;
+  }
+
+  /** Of all chunks, needed or not. */
+  get sizeBytes(): number {
+    return this.#sizeBytes;
   }
 
   /** The chunk of a number that `append` gave. */

@@ -2,19 +2,24 @@
  * Large files, one after the other, on their way into the data region: each is cut by content from
  * the start of each of its data runs.
  *
- * A run is a stretch of windows (holeGranularityBytes each, from the file's start) that are not all
- * zero; all-zero windows are holes, which cost no chunk. Whether a window is one is known only at
- * its end, so leading zeros are counted, not kept, and fed late if data follows.
+ * A run is a stretch of windows, counted from the file's start, that are not all zero; all-zero
+ * windows are holes, which cost no chunk. Whether a window is one is known only at its end, so
+ * leading zeros are counted, not kept, and fed late if data follows. How the file is split over
+ * writes changes nothing.
+ *
+ * Nothing waits in here: what a call cuts is about what it was given, and the zeros of a gap are one
+ * distinct chunk however many they are. The caller looks at the uploader's backlog between calls.
  */
 
 import { createHash } from 'node:crypto';
+import { assert } from '../base/assert.ts';
 import { blockSizeBytes, chunkSizeMaxBytes } from '../base/limits.ts';
 import { RunChunker } from '../chunk/run-chunker.ts';
 import { isZero } from '../chunk/zero.ts';
-import { holeGranularityBytes } from '../erofs/writer.ts';
-import type { ChunkTicket, ChunkUploader } from './chunk-uploader.ts';
+import type { ChunkUploader } from './chunk-uploader.ts';
 import type { DataRegion, Piece } from './data-region.ts';
 
+/** Never written. */
 const zeros = Buffer.alloc(chunkSizeMaxBytes);
 
 interface Run {
@@ -27,7 +32,6 @@ export class LargeFileCutter {
   readonly #region: DataRegion;
   readonly #uploader: ChunkUploader;
   readonly #chunker = new RunChunker(bytes => this.#emit(bytes));
-  #waits: Promise<void>[] = [];
   #pieces: Piece[] = [];
   #identity = createHash('sha256');
   #sizeBytes = 0;
@@ -44,23 +48,26 @@ export class LargeFileCutter {
     this.#uploader = uploader;
   }
 
-  begin(sizeBytes: number): void {
+  /** `windowBytes` is a multiple of the block size. */
+  begin({ sizeBytes, windowBytes }: { sizeBytes: number; windowBytes: number }): void {
+    assert(windowBytes > 0 && windowBytes % blockSizeBytes === 0, 'a window is whole blocks');
     this.#pieces = [];
     this.#identity = createHash('sha256').update(`${sizeBytes}\n`);
     this.#sizeBytes = sizeBytes;
-    this.#windowBytes = holeGranularityBytes(sizeBytes);
+    this.#windowBytes = windowBytes;
     this.#position = 0;
     this.#openWindow();
   }
 
+  /** Of the next byte of the file. */
   get position(): number {
     return this.#position;
   }
 
-  /** The next bytes of the file; a promise is back-pressure. */
-  write(bytes: Uint8Array): Promise<unknown> | undefined {
-    let offset = 0;
-    while (offset < bytes.length) {
+  /** The next bytes of the file; they are the caller's own again when the call returns. */
+  write(bytes: Uint8Array): void {
+    assert(this.#position + bytes.length <= this.#sizeBytes, 'a file has no more than its size');
+    for (let offset = 0; offset < bytes.length; ) {
       const take = Math.min(bytes.length - offset, this.#windowEnd - this.#position);
       const slice = bytes.subarray(offset, offset + take);
       if (!this.#windowHasData && isZero(slice)) this.#leadingZeros += take;
@@ -68,11 +75,11 @@ export class LargeFileCutter {
       this.#advance(take);
       offset += take;
     }
-    return this.#takeWaits();
   }
 
   /** The next bytes are zeros, however many: a gap of a sparse file. */
-  writeZeros(lengthBytes: number): Promise<unknown> | undefined {
+  writeZeros(lengthBytes: number): void {
+    assert(this.#position + lengthBytes <= this.#sizeBytes, 'a file has no more than its size');
     for (let left = lengthBytes; left > 0; ) {
       const take = Math.min(left, this.#windowEnd - this.#position);
       if (this.#windowHasData) this.#feedZeros(take);
@@ -80,14 +87,13 @@ export class LargeFileCutter {
       this.#advance(take);
       left -= take;
     }
-    return this.#takeWaits();
   }
 
   /** Ends the file. `identity` is equal for files of equal size and content. */
-  end(): { pieces: Piece[]; identity: string; wait: Promise<unknown> | undefined } {
+  end(): { pieces: Piece[]; identity: string } {
+    assert(this.#position === this.#sizeBytes, 'all of the file was written');
     this.#endRun();
-    const identity = this.#identity.digest('hex');
-    return { pieces: this.#pieces, identity, wait: this.#takeWaits() };
+    return { pieces: this.#pieces, identity: this.#identity.digest('hex') };
   }
 
   #openWindow(): void {
@@ -124,32 +130,18 @@ export class LargeFileCutter {
     const run = this.#run;
     if (run === undefined) return;
     this.#chunker.end({ alignBytes: blockSizeBytes });
-    const last = this.#pieces.at(-1);
     // What was emitted past what was fed is the padding of the last block.
-    if (last !== undefined) last.lengthBytes -= run.emittedBytes - run.fedBytes;
+    this.#pieces.at(-1)!.lengthBytes -= run.emittedBytes - run.fedBytes;
     this.#run = undefined;
   }
 
-  /** Never makes the chunker wait: `write` takes at most one buffer before its caller waits. */
   #emit(bytes: Buffer): undefined {
     const run = this.#run!;
-    const { ticket, wait } = this.#uploader.add(bytes);
-    if (wait !== undefined) this.#waits.push(wait);
+    const ticket = this.#uploader.add(bytes);
     const fileOffsetBytes = run.startBytes + run.emittedBytes;
-    this.#recordPiece(ticket, fileOffsetBytes, bytes.length);
-    run.emittedBytes += bytes.length;
-  }
-
-  #recordPiece(ticket: ChunkTicket, fileOffsetBytes: number, lengthBytes: number): void {
     const chunk = this.#region.append(ticket);
-    this.#pieces.push({ chunk, chunkOffsetBytes: 0, fileOffsetBytes, lengthBytes });
+    this.#pieces.push({ chunk, chunkOffsetBytes: 0, fileOffsetBytes, lengthBytes: bytes.length });
     this.#identity.update(`${fileOffsetBytes} ${ticket.key.toString('hex')}\n`);
-  }
-
-  #takeWaits(): Promise<unknown> | undefined {
-    if (this.#waits.length === 0) return undefined;
-    const waits = this.#waits;
-    this.#waits = [];
-    return Promise.all(waits);
+    run.emittedBytes += bytes.length;
   }
 }

@@ -1,35 +1,42 @@
 /**
- * A raw disk or memory snapshot as it is: cut by content, zero stretches left out, no flattening.
- * Its size is rounded up to whole blocks with zeros, as kernels and virtual machines want disks.
+ * The push of a raw disk or memory snapshot as it is: cut by content, zero stretches left out, no
+ * flattening. Its size is rounded up to whole blocks with zeros, as kernels and virtual machines
+ * want disks.
  */
 
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { ImgstoreError, ioError } from '../base/errors.ts';
-import { blockSizeBytes, chunkSizeMaxBytes, diskSizeMaxBytes } from '../base/limits.ts';
+import { type ErrorCode, ImgstoreError, ioError } from '../base/errors.ts';
+import { blockSizeBytes, chunkSizeMaxBytes, diskSizeMaxBytes, KiB } from '../base/limits.ts';
 import type { Recipe, Segment } from '../recipe/recipe.ts';
 import type { ChunkUploader } from './chunk-uploader.ts';
-import { DataRegion, type Piece } from './data-region.ts';
-import { LargeFileCutter } from './large-file.ts';
 import {
   commit,
+  imageNow,
+  openUploader,
   type PushReport,
   type PushTarget,
-  pipelineId,
   segmentOf,
-  uploaderFor,
-} from './push.ts';
+} from './commit.ts';
+import { DataRegion, type Piece } from './data-region.ts';
+import { LargeFileCutter } from './large-file.ts';
+import { pipelineId } from './pipeline.ts';
 
+/**
+ * Zeros are left out by this much. Whatever the disk's size, so that a disk that grew is cut as it
+ * was; at 12 bytes of recipe, a finer grain would hardly find more.
+ */
+const zeroWindowBytes = 64 * KiB;
+
+/** Errors: as pushImage, UNSUPPORTED for what is no disk image, IO. */
 export async function pushDisk(path: string, target: PushTarget): Promise<PushReport> {
-  const uploader = await uploaderFor(target);
-  const region = new DataRegion();
-  const { pieces, sizeBytes } = await cutFile(path, region, uploader, target);
-  target.onProgress({ phase: 'commit' });
-  await uploader.finish();
+  await imageNow(target);
+  await using uploader = await openUploader(target);
+  const { segments, sizeBytes } = await cutFile(path, uploader, target);
   const recipe: Recipe = {
     diskSizeBytes: sizeBytes,
     metadataSizeBytes: 0,
-    segments: segmentsOf(pieces, region, sizeBytes),
+    segments,
     details: { kind: 'disk', pipeline: pipelineId, saltId: target.salt.id },
   };
   return commit(recipe, uploader, target);
@@ -37,31 +44,36 @@ export async function pushDisk(path: string, target: PushTarget): Promise<PushRe
 
 async function cutFile(
   path: string,
-  region: DataRegion,
   uploader: ChunkUploader,
-  { signal }: PushTarget,
-): Promise<{ pieces: readonly Piece[]; sizeBytes: number }> {
+  { signal, onProgress }: PushTarget,
+): Promise<{ segments: Segment[]; sizeBytes: number }> {
   const what = `Cannot push disk ${path}`;
   try {
+    // Without O_NONBLOCK, opening a FIFO waits for a writer.
     await using handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
     const stat = await handle.stat();
-    if (!stat.isFile()) throw refused(what, 'it is not a regular file');
-    if (stat.size === 0) throw refused(what, 'it is empty');
-    if (stat.size > diskSizeMaxBytes) throw refused(what, 'it is over 16 TiB');
+    if (!stat.isFile()) throw refused('UNSUPPORTED', what, 'it is not a regular file');
+    if (stat.size === 0) throw refused('UNSUPPORTED', what, 'it is empty');
+    if (stat.size > diskSizeMaxBytes) throw refused('LIMIT', what, 'it is over 16 TiB');
     const sizeBytes = Math.ceil(stat.size / blockSizeBytes) * blockSizeBytes;
+    const region = new DataRegion();
     const file = new LargeFileCutter(region, uploader);
-    file.begin(sizeBytes);
-    const buffer = Buffer.allocUnsafe(chunkSizeMaxBytes);
+    file.begin({ sizeBytes, windowBytes: zeroWindowBytes });
+    const buffer = Buffer.allocUnsafeSlow(chunkSizeMaxBytes);
     while (file.position < stat.size) {
       signal?.throwIfAborted();
-      const { bytesRead } = await handle.read(buffer, 0, buffer.length, file.position);
-      if (bytesRead === 0) throw refused(what, 'it was cut short while it was read');
-      await file.write(buffer.subarray(0, Math.min(bytesRead, stat.size - file.position)));
+      const wanted = Math.min(buffer.length, stat.size - file.position);
+      const { bytesRead } = await handle.read(buffer, 0, wanted, file.position);
+      if (bytesRead === 0) throw cutShort(what);
+      file.write(buffer.subarray(0, bytesRead));
+      onProgress({ phase: 'disk', readBytes: file.position, sizeBytes: stat.size });
+      await uploader.backlog;
     }
-    await file.writeZeros(sizeBytes - stat.size);
-    const { pieces, wait } = file.end();
-    await wait;
-    return { pieces, sizeBytes };
+    file.writeZeros(sizeBytes - stat.size);
+    const { pieces } = file.end();
+    onProgress({ phase: 'commit' });
+    await uploader.finish();
+    return { segments: segmentsOf(pieces, region, sizeBytes), sizeBytes };
   } catch (error) {
     throw ioError(what, error);
   }
@@ -85,6 +97,12 @@ function segmentsOf(pieces: readonly Piece[], region: DataRegion, sizeBytes: num
   return segments;
 }
 
-function refused(what: string, state: string): ImgstoreError {
-  return new ImgstoreError('UNSUPPORTED', `${what}: ${state}`, { hint: 'Name a raw disk image.' });
+function refused(code: ErrorCode, what: string, state: string): ImgstoreError {
+  return new ImgstoreError(code, `${what}: ${state}`, { hint: 'Name a raw disk image.' });
+}
+
+function cutShort(what: string): ImgstoreError {
+  return new ImgstoreError('IO', `${what}: it was cut short while it was read`, {
+    hint: 'Leave it alone while it is pushed.',
+  });
 }

@@ -1,0 +1,125 @@
+/**
+ * What all pushes share: where to, how they begin, and the commit. The order is chunks, then the
+ * recipe, then the name: whatever stops a push in between, the name means what it meant before.
+ */
+
+import { assert } from '../base/assert.ts';
+import type { RecipeId } from '../base/digest.ts';
+import { ImgstoreError } from '../base/errors.ts';
+import type { Catalog, Resolved } from '../catalog/catalog.ts';
+import type { DedupSalt } from '../keys/keys.ts';
+import type { FlattenProgress } from '../oci/layer/flatten.ts';
+import type { ImageName } from '../recipe/name.ts';
+import { type ChunkSegment, type Recipe, sealedSizes } from '../recipe/recipe.ts';
+import type { Root } from '../store/root.ts';
+import { type ChunkTicket, ChunkUploader } from './chunk-uploader.ts';
+import { knownChunks } from './known-chunks.ts';
+
+/**
+ * Chunks being sealed and stored at once, at most 3 MiB of memory each: enough to keep every thread
+ * of the pool and the store's disk busy.
+ */
+const chunksInFlightMax = 16;
+
+export type PushProgress =
+  | (FlattenProgress & { phase: 'layers' })
+  | { phase: 'disk'; readBytes: number; sizeBytes: number }
+  | { phase: 'commit' };
+
+export interface PushTarget {
+  name: ImageName;
+  root: Root;
+  catalog: Catalog;
+  salt: DedupSalt;
+  /** Store every chunk again, whatever is there. */
+  rewrite: boolean;
+  now: () => Date;
+  onProgress: (progress: PushProgress) => void;
+  onWarning: (message: string) => void;
+  signal?: AbortSignal | undefined;
+}
+
+export interface PushReport {
+  recipe: RecipeId;
+  /** Of the name. */
+  outcome: 'created' | 'replaced' | 'unchanged';
+  diskBytes: number;
+  /** Sum of the sizes of the image's files. */
+  contentBytes: number;
+  /** Distinct chunks. */
+  chunks: number;
+  /** Of these, those that were put by this push: all of them if it rewrites. */
+  newChunks: number;
+  /** Sealed bytes of the distinct chunks. */
+  storedBytes: number;
+  newStoredBytes: number;
+}
+
+/**
+ * What the name means now; undefined if nothing that can be read, which a push mends. Refuses a
+ * name of another owner (KEY) before any work is done.
+ */
+export async function imageNow(target: PushTarget): Promise<Resolved | undefined> {
+  try {
+    return await target.catalog.resolve(target.name, signalOf(target));
+  } catch (error) {
+    const damaged =
+      error instanceof ImgstoreError && (error.code === 'CORRUPT' || error.code === 'LIMIT');
+    if (damaged) return undefined;
+    throw error;
+  }
+}
+
+/** To be disposed of, so that nothing is put after the push has failed. */
+export async function openUploader(target: PushTarget): Promise<ChunkUploader> {
+  const { root, catalog, name, salt, rewrite, signal } = target;
+  const known = rewrite ? new Map() : await knownChunks(catalog, name, { saltId: salt.id, signal });
+  const chunks = root.chunks;
+  return new ChunkUploader({ chunks, salt: salt.bytes, known, chunksInFlightMax, rewrite, signal });
+}
+
+/** After the uploader has finished: stores the recipe and has the name mean it. */
+export async function commit(
+  recipe: Recipe,
+  uploader: ChunkUploader,
+  target: PushTarget,
+): Promise<PushReport> {
+  const { catalog, name, now, signal } = target;
+  signal?.throwIfAborted();
+  const { recipeId, changed } = await catalog.commit(name, recipe, {
+    ...signalOf(target),
+    now: now(),
+  });
+  const { newChunks, newStoredBytes } = uploader;
+  return reportOf({ recipe, recipeId }, changed, { newChunks, newStoredBytes });
+}
+
+export function reportOf(
+  { recipe, recipeId }: Pick<Resolved, 'recipe' | 'recipeId'>,
+  outcome: PushReport['outcome'],
+  added: { newChunks: number; newStoredBytes: number },
+): PushReport {
+  const distinct = sealedSizes(recipe);
+  let storedBytes = 0;
+  for (const sizeBytes of distinct.values()) storedBytes += sizeBytes;
+  return {
+    recipe: recipeId,
+    outcome,
+    diskBytes: recipe.diskSizeBytes,
+    contentBytes: recipe.details.contentBytes ?? recipe.diskSizeBytes,
+    chunks: distinct.size,
+    storedBytes,
+    ...added,
+  };
+}
+
+/** Of a chunk whose uploader has finished. */
+export function segmentOf({ stored }: ChunkTicket): ChunkSegment {
+  assert(stored !== undefined, 'every chunk is stored before the recipe is made');
+  return { kind: 'chunk', ...stored };
+}
+
+/** As options of functions that take no undefined signal. */
+export function signalOf({ signal }: PushTarget): { signal?: AbortSignal } {
+  return signal === undefined ? {} : { signal };
+}
