@@ -11,7 +11,7 @@ export type FaultCode = 'CORRUPT' | 'UNSUPPORTED' | 'LIMIT';
 const hints: Readonly<Record<FaultCode, string>> = {
   CORRUPT: 'The layer is damaged or was made by a faulty tool; build the image again.',
   UNSUPPORTED: 'Build the image again without it.',
-  LIMIT: 'See the limits in the documentation.',
+  LIMIT: 'Such layers are refused on purpose: they could exhaust this machine.',
 };
 
 export class EntryFault extends Error {

@@ -25,8 +25,7 @@ const deviceMajorMax = 0xfff;
 const deviceMinorMax = 0xfffff;
 const idMax = 0xffffffff;
 
-/** What an entry, a data run and an xattr take in memory besides their bytes, roughly. */
-const entryCostBytes = 64;
+/** What a data run takes in memory, roughly. */
 const runCostBytes = 64;
 
 export class RecordMaker {
@@ -48,7 +47,7 @@ export class RecordMaker {
     const { kind, path } = meaningOf(cleanPath(entry.path));
     if (kind === 'ignored') return undefined;
     this.#budget.addEntry();
-    this.#budget.addMetadata(entryCostBytes + path.length);
+    this.#budget.addMetadata(path.length);
     if (kind !== 'entry') return { kind, path };
     if (path === rootPath && entry.type !== 'directory')
       throw new EntryFault('CORRUPT', 'it would replace the root directory');

@@ -21,6 +21,7 @@ export const noXattrs: Xattrs = new Map();
 
 /** Values of this size are mostly labels, the same on thousands of files: they are kept once. */
 const sharedValueMaxBytes = 256;
+/** What an attribute takes in memory besides its bytes, roughly. */
 const xattrCostBytes = 64;
 
 export class XattrFilter {
