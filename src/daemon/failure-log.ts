@@ -45,7 +45,7 @@ export class FailureLog {
     const range = `chunk ${chunkId}, bytes ${offsetBytes} to ${offsetBytes + lengthBytes} of the disk`;
     if (offsetBytes < this.#recipe.metadataSizeBytes) return `${range}: names and attributes`;
     if (this.#recipe.details.kind === 'disk') return range;
-    const files = await filesAt(this.#recipe, this.#reader, [{ offsetBytes, lengthBytes }]);
+    const [files = []] = await filesAt(this.#recipe, this.#reader, [{ offsetBytes, lengthBytes }]);
     const more = files.length > filesShownMax ? ` and ${files.length - filesShownMax} more` : '';
     return `${range}: ${files.slice(0, filesShownMax).join(', ')}${more}`;
   }

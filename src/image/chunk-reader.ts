@@ -1,20 +1,27 @@
 /**
  * Sealed chunk → decoded bytes, once however many wait for it: memory, then the tiers, then decrypt
  * and decompress. A cache's copy that turns out torn is dropped and the next tier is asked once.
+ *
+ * Invariants: nobody gets bytes, or the failure, of a chunk for which others state another key or
+ * other sizes. Bytes held are bounded by the chunks in flight: those that wait for a place hold
+ * none, and a read that waits for one of its chunks holds at most that chunk's neighbours.
  */
 
+import { timingSafeEqual } from 'node:crypto';
 import type { ChunkId } from '../base/digest.ts';
 import { ImgstoreError } from '../base/errors.ts';
 import { Limiter } from '../base/limiter.ts';
 import type { ChunkSource, SealedHit } from '../cache/chunk-source.ts';
 import type { ChunkSegment } from '../recipe/recipe.ts';
-import { openChunk } from '../seal/seal.ts';
+import { chunkIdOf, openChunk } from '../seal/seal.ts';
 import type { DecodedCache } from './decoded-cache.ts';
 
 /** What one disk's reads cost; `hits` counts chunk look-ups by where they were answered. */
 export interface ReadCounters {
   reads: number;
+  /** Asked for, within the disk. */
   bytesRead: number;
+  /** Reads that failed. */
   readErrors: number;
   /** From the store, over the network or from its disk: not from a cache of this worker. */
   chunksFetched: number;
@@ -34,7 +41,7 @@ export function newReadCounters(): ReadCounters {
 }
 
 interface Flight {
-  key: Buffer;
+  segment: ChunkSegment;
   done: Promise<Buffer>;
 }
 
@@ -53,7 +60,7 @@ export class ChunkReader {
 
   /** The chunk's plain bytes if they are in memory. */
   peek(segment: ChunkSegment, counters: ReadCounters): Buffer | undefined {
-    const plain = this.#decoded.get(segment.id, segment.key);
+    const plain = this.#decoded.get(segment);
     if (plain !== undefined) count(counters, 'memory');
     return plain;
   }
@@ -61,13 +68,13 @@ export class ChunkReader {
   /** The chunk's plain bytes. Errors: NOT_FOUND in no tier, CORRUPT everywhere, the tier's own. */
   async read(segment: ChunkSegment, counters: ReadCounters): Promise<Buffer> {
     const flight = this.#flights.get(segment.id);
-    if (flight?.key.equals(segment.key)) {
+    if (flight !== undefined && isSameChunk(flight.segment, segment)) {
       count(counters, 'in-flight');
       return flight.done;
     }
     const done = this.#limiter.run(() => this.#fetch(segment, counters));
-    if (flight !== undefined) return done; // another key for the same id: never shared
-    this.#flights.set(segment.id, { key: segment.key, done });
+    if (flight !== undefined) return done;
+    this.#flights.set(segment.id, { segment, done });
     try {
       return await done;
     } finally {
@@ -80,18 +87,18 @@ export class ChunkReader {
   }
 
   async #fetch(segment: ChunkSegment, counters: ReadCounters): Promise<Buffer> {
-    const first = await this.#ask(segment, counters);
+    const hit = await this.#ask(segment, counters);
     let plain: Buffer;
     try {
-      plain = await openChunk(first.sealed, segment);
+      plain = await openChunk(hit.sealed, segment);
     } catch (error) {
-      const torn = error instanceof ImgstoreError && error.code === 'CORRUPT' && !first.verified;
-      if (!torn) throw error;
+      // Bytes that fit their id are not torn: the recipe is wrong, and the copy is good for others.
+      if (hit.verified || chunkIdOf(hit.sealed) === segment.id) throw error;
       await this.#source.drop(segment.id);
-      const second = await this.#ask(segment, counters);
-      plain = await openChunk(second.sealed, segment);
+      const other = await this.#ask(segment, counters);
+      plain = await openChunk(other.sealed, segment);
     }
-    this.#decoded.set(segment.id, segment.key, plain);
+    this.#decoded.set(segment, plain);
     return plain;
   }
 
@@ -109,6 +116,15 @@ export class ChunkReader {
     }
     return hit;
   }
+}
+
+/** Of chunks with one id. */
+function isSameChunk(a: ChunkSegment, b: ChunkSegment): boolean {
+  return (
+    a.plainSizeBytes === b.plainSizeBytes &&
+    a.sealedSizeBytes === b.sealedSizeBytes &&
+    timingSafeEqual(a.key, b.key)
+  );
 }
 
 function count(counters: ReadCounters, tier: string): void {

@@ -9,8 +9,10 @@ import { chunkSizeMaxBytes } from '../base/limits.ts';
 import type { Recipe, Segment } from '../recipe/recipe.ts';
 import { type ChunkReader, newReadCounters, type ReadCounters } from './chunk-reader.ts';
 
+/** Never written. */
 const zeros = Buffer.alloc(chunkSizeMaxBytes);
 
+/** A chunk that could not be had, and where on the disk it stands. */
 export interface FailedRange {
   chunkId: string;
   offsetBytes: number;
@@ -76,7 +78,7 @@ export class LazyDisk {
       waiting ??= [];
       waiting.push(this.#fill(slices, slot, index, from, to));
     }
-    return waiting === undefined ? slices : Promise.all(waiting).then(() => slices);
+    return waiting === undefined ? slices : this.#filled(slices, waiting);
   }
 
   /** The same as one buffer, which the caller must not write to. */
@@ -97,6 +99,16 @@ export class LazyDisk {
     return low;
   }
 
+  async #filled(slices: Buffer[], waiting: readonly Promise<void>[]): Promise<Buffer[]> {
+    try {
+      await Promise.all(waiting);
+      return slices;
+    } catch (error) {
+      this.counters.readErrors++;
+      throw error;
+    }
+  }
+
   async #fill(slices: Buffer[], slot: number, index: number, from: number, to: number) {
     const segment = this.#segments[index]!;
     assert(segment.kind === 'chunk', 'only chunks are waited for');
@@ -104,7 +116,6 @@ export class LazyDisk {
       const plain = await this.#reader.read(segment, this.counters);
       slices[slot] = plain.subarray(from, to);
     } catch (error) {
-      this.counters.readErrors++;
       const offsetBytes = this.#starts[index]!;
       const lengthBytes = segment.plainSizeBytes;
       this.#onFailure?.({ chunkId: segment.id, offsetBytes, lengthBytes, error });

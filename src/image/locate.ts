@@ -12,30 +12,53 @@ export interface DiskRange {
   lengthBytes: number;
 }
 
-/** Enough to name for people; a range may hold thousands of small files. */
+/** Of one range, which may hold thousands of small files: enough to name for people. */
 const filesMax = 1000;
 
+interface Sought {
+  startBytes: number;
+  endBytes: number;
+  files: string[];
+}
+
 /**
- * Paths, printable, of the files with bytes in any of the ranges. Walks the image's metadata, which
- * fetches what of it is not local; errors are those of reading it.
+ * For each range, the paths of the files with bytes in it, printable, in the order of a walk. The
+ * ranges do not overlap. Walks the image's metadata once, which fetches what of it is not local;
+ * errors are those of reading it.
  */
 export async function filesAt(
   recipe: Recipe,
   reader: ChunkReader,
   ranges: readonly DiskRange[],
-): Promise<string[]> {
+): Promise<string[][]> {
+  const found = ranges.map(({ offsetBytes, lengthBytes }): Sought => {
+    return { startBytes: offsetBytes, endBytes: offsetBytes + lengthBytes, files: [] };
+  });
+  const inOrder = [...found].sort((a, b) => a.startBytes - b.startBytes);
   const disk = await DiskReader.open(diskSource(new LazyDisk(recipe, reader)));
-  const files: string[] = [];
-  const hit = (offset: number, length: number) =>
-    ranges.some(r => offset < r.offsetBytes + r.lengthBytes && r.offsetBytes < offset + length);
   for await (const { path, inode } of walkDisk(disk)) {
     if (inode.kind !== 'file') continue;
     for await (const { diskOffsetBytes, lengthBytes } of disk.extents(inode)) {
-      if (diskOffsetBytes === undefined || !hit(diskOffsetBytes, lengthBytes)) continue;
-      files.push(shown(path));
-      break;
+      if (diskOffsetBytes === undefined) continue;
+      const endBytes = diskOffsetBytes + lengthBytes;
+      for (let i = firstEndingAfter(inOrder, diskOffsetBytes); i < inOrder.length; i++) {
+        const { startBytes, files } = inOrder[i]!;
+        if (startBytes >= endBytes) break;
+        const name = shown(path);
+        if (files.length < filesMax && files.at(-1) !== name) files.push(name);
+      }
     }
-    if (files.length >= filesMax) break;
   }
-  return files;
+  return found.map(({ files }) => files);
+}
+
+function firstEndingAfter(inOrder: readonly Sought[], offsetBytes: number): number {
+  let low = 0;
+  let high = inOrder.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (inOrder[middle]!.endBytes > offsetBytes) high = middle;
+    else low = middle + 1;
+  }
+  return low;
 }

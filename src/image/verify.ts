@@ -5,7 +5,6 @@
  */
 
 import { describeError, ImgstoreError } from '../base/errors.ts';
-import { Limiter } from '../base/limiter.ts';
 import { MiB } from '../base/limits.ts';
 import type { ChunkSource } from '../cache/chunk-source.ts';
 import { checkDisk } from '../erofs/check.ts';
@@ -29,107 +28,129 @@ export interface ImageFault {
 }
 
 export interface ImageVerdict {
+  /** Distinct ones. */
   chunks: number;
   storedBytes: number;
   faults: ImageFault[];
 }
 
-/** `source` is the store itself, verified, not a cache. Errors: only an abort and bugs. */
+export interface VerifyOptions {
+  onProgress: (checkedBytes: number) => void;
+  signal?: AbortSignal;
+}
+
+/**
+ * `source` is the store itself, verified, not a cache. Errors: UNAVAILABLE, since a store that is
+ * gone says nothing about an image, and the signal's reason.
+ */
 export async function verifyImage(
   recipe: Recipe,
   source: ChunkSource,
-  options: { onProgress: (checkedBytes: number) => void; signal?: AbortSignal },
+  options: VerifyOptions,
 ): Promise<ImageVerdict> {
   const distinct = new Map<string, ChunkSegment>();
   for (const segment of recipe.segments) {
-    if (segment.kind === 'chunk')
-      distinct.set(`${segment.id} ${segment.key.toString('hex')}`, segment);
+    if (segment.kind === 'chunk') distinct.set(segment.id, segment);
   }
-  const problems = new Map<ChunkSegment, string>();
+  const problems = new Map<string, string>();
   let storedBytes = 0;
-  const limiter = new Limiter(chunksAtOnce);
-  const running: Promise<void>[] = [];
-  for (const segment of distinct.values()) {
-    await limiter.acquire();
-    options.signal?.throwIfAborted();
-    const check = checkChunk(segment, source, problems).finally(() => {
-      limiter.release();
+  const segments = each(distinct.values());
+  const checkSome = async () => {
+    for (const segment of segments) {
+      const problem = await problemOf(segment, source, options.signal);
+      if (problem !== undefined) problems.set(segment.id, problem);
       storedBytes += segment.sealedSizeBytes;
       options.onProgress(storedBytes);
-    });
-    running.push(check);
-    if (running.length >= 4 * chunksAtOnce) await Promise.all(running.splice(0));
-  }
-  await Promise.all(running);
-  const faults = await describeFaults(recipe, source, problems);
+    }
+  };
+  await Promise.all(Array.from({ length: chunksAtOnce }, checkSome));
+  const faults = await describeFaults(recipe, source, problems, options.signal);
   return { chunks: distinct.size, storedBytes, faults };
 }
 
-async function checkChunk(
+/** One iterator for several loops; unlike a map's own, it ends for all when one of them throws. */
+function* each<V>(values: Iterable<V>): Generator<V, void, undefined> {
+  yield* values;
+}
+
+async function problemOf(
   segment: ChunkSegment,
   source: ChunkSource,
-  problems: Map<ChunkSegment, string>,
-): Promise<void> {
+  signal: AbortSignal | undefined,
+): Promise<string | undefined> {
+  signal?.throwIfAborted();
+  const sizeBytes = segment.sealedSizeBytes;
   try {
-    const hit = await source.get(segment.id, { sizeBytes: segment.sealedSizeBytes });
-    if (hit === undefined) problems.set(segment, 'it is not in the store');
-    else await openChunk(hit.sealed, segment);
+    const hit = await source.get(segment.id, signal ? { sizeBytes, signal } : { sizeBytes });
+    if (hit === undefined) return 'it is not in the store';
+    await openChunk(hit.sealed, segment);
+    return undefined;
   } catch (error) {
-    if (!(error instanceof ImgstoreError)) throw error;
-    problems.set(segment, error.message);
+    signal?.throwIfAborted();
+    if (!(error instanceof ImgstoreError) || error.code === 'UNAVAILABLE') throw error;
+    return error.message;
   }
 }
 
 async function describeFaults(
   recipe: Recipe,
   source: ChunkSource,
-  problems: ReadonlyMap<ChunkSegment, string>,
+  problems: ReadonlyMap<string, string>,
+  signal: AbortSignal | undefined,
 ): Promise<ImageFault[]> {
-  const reader = new ChunkReader(source, new DecodedCache(structureCacheBytes), {
-    chunksInFlightMax: chunksAtOnce,
+  const ranges = rangesOf(recipe, problems);
+  const metadataIsWhole = ranges.every(range => range.offsetBytes >= recipe.metadataSizeBytes);
+  const files = new Map([...problems.keys()].map(chunk => [chunk, new Set<string>()]));
+  let structure: ImageFault | undefined;
+  if (recipe.details.kind === 'oci' && metadataIsWhole) {
+    const reader = new ChunkReader(source, new DecodedCache(structureCacheBytes), {
+      chunksInFlightMax: chunksAtOnce,
+    });
+    structure = await structureFault(recipe, reader, signal);
+    if (structure === undefined && ranges.length > 0) {
+      const found = await filesAt(recipe, reader, ranges);
+      ranges.forEach(({ chunk }, i) => {
+        for (const file of found[i]!) files.get(chunk)!.add(file);
+      });
+    }
+  }
+  const faults = [...problems].map(([chunk, problem]): ImageFault => {
+    return { chunk, problem, files: [...files.get(chunk)!] };
   });
-  const ranges = rangesOf(recipe);
-  const metadataIsWhole = [...problems.keys()].every(segment =>
-    ranges.get(segment.id)!.every(r => r.offsetBytes >= recipe.metadataSizeBytes),
-  );
-  const readable = recipe.details.kind === 'oci' && metadataIsWhole;
-  const faults: ImageFault[] = [];
-  for (const [segment, problem] of problems) {
-    const files = readable ? await filesAt(recipe, reader, ranges.get(segment.id)!) : [];
-    faults.push({ chunk: segment.id, problem, files });
-  }
-  if (readable) {
-    const fault = await structureFault(recipe, reader);
-    if (fault !== undefined) faults.push(fault);
-  }
-  return faults;
+  return structure === undefined ? faults : [...faults, structure];
 }
 
 async function structureFault(
   recipe: Recipe,
   reader: ChunkReader,
+  signal: AbortSignal | undefined,
 ): Promise<ImageFault | undefined> {
   try {
-    await checkDisk(diskSource(new LazyDisk(recipe, reader)));
+    await checkDisk(
+      diskSource(new LazyDisk(recipe, reader)),
+      signal === undefined ? {} : { signal },
+    );
     return undefined;
   } catch (error) {
-    if (!(error instanceof ImgstoreError)) throw error;
+    signal?.throwIfAborted();
+    if (!(error instanceof ImgstoreError) || error.code === 'UNAVAILABLE') throw error;
     return { problem: describeError(error), files: [] };
   }
 }
 
-/** Where on the disk each chunk stands. */
-function rangesOf(recipe: Recipe): Map<string, DiskRange[]> {
-  const ranges = new Map<string, DiskRange[]>();
+/** Where on the disk the damaged chunks stand. */
+function rangesOf(
+  recipe: Recipe,
+  problems: ReadonlyMap<string, string>,
+): (DiskRange & { chunk: string })[] {
+  const ranges: (DiskRange & { chunk: string })[] = [];
   let offsetBytes = 0;
   for (const segment of recipe.segments) {
-    if (segment.kind === 'chunk') {
-      const range = { offsetBytes, lengthBytes: segment.plainSizeBytes };
-      const known = ranges.get(segment.id);
-      if (known === undefined) ranges.set(segment.id, [range]);
-      else known.push(range);
+    const lengthBytes = segment.plainSizeBytes;
+    if (segment.kind === 'chunk' && problems.has(segment.id)) {
+      ranges.push({ chunk: segment.id, offsetBytes, lengthBytes });
     }
-    offsetBytes += segment.plainSizeBytes;
+    offsetBytes += lengthBytes;
   }
   return ranges;
 }
