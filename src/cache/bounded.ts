@@ -37,7 +37,7 @@ async function place(limiter: Limiter, signal: AbortSignal | undefined): Promise
     signal.addEventListener('abort', onAbort, { once: true });
     turn.then(() => {
       signal.removeEventListener('abort', onAbort);
-      if (!signal.aborted) resolve();
+      resolve();
     });
   });
 }

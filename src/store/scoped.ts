@@ -1,15 +1,12 @@
 /** The part of a store below a prefix, as a store of its own. */
 
-import { checkKeyPrefix, checkObjectKey } from './object-key.ts';
+import { checkObjectKey } from './object-key.ts';
 import type { ObjectStore } from './object-store.ts';
 
 export function scoped(store: ObjectStore, prefix: string): ObjectStore {
   checkObjectKey(prefix);
-  const inner = (key: string): string => {
-    // Before it is joined: `..` must not lead out of the scope, and '' is not the prefix itself.
-    checkObjectKey(key);
-    return `${prefix}/${key}`;
-  };
+  // The store refuses `..` and empty parts wherever they stand: nothing leads out of the scope.
+  const inner = (key: string) => `${prefix}/${key}`;
   return {
     location: `${store.location}/${prefix}`,
     get: async (key, options) => store.get(inner(key), options),
@@ -20,7 +17,6 @@ export function scoped(store: ObjectStore, prefix: string): ObjectStore {
       return found && { ...found, key };
     },
     async *list(below, options) {
-      checkKeyPrefix(below);
       for await (const found of store.list(below === '' ? prefix : inner(below), options)) {
         yield { ...found, key: found.key.slice(prefix.length + 1) };
       }

@@ -6,6 +6,7 @@ import { ImgstoreError } from '../../src/base/errors.ts';
 import type { ChunkSource } from '../../src/cache/chunk-source.ts';
 import { MemorySource } from '../support/memory-source.ts';
 import { Random } from '../support/random.ts';
+import { assertSameBytes } from '../support/same-bytes.ts';
 import { type SealedChunk, sealedChunk, sealedChunks } from '../support/sealed-chunks.ts';
 
 export interface SourceUnderTest {
@@ -40,8 +41,8 @@ export function testChunkSource(name: string, create: SourceFactory): void {
       assert.equal(await source.get(id, { sizeBytes }), undefined);
       await seed({ id, sealed });
       const hit = await source.get(id, { sizeBytes });
-      assert.deepEqual(hit?.sealed, sealed);
-      assert.equal(typeof hit.tier, 'string');
+      assertSameBytes(hit?.sealed, sealed);
+      assert.equal(typeof hit?.tier, 'string');
     }
   });
 
@@ -54,7 +55,7 @@ export function testChunkSource(name: string, create: SourceFactory): void {
       const refused = answer instanceof ImgstoreError && answer.code === 'CORRUPT';
       assert.ok(answer === undefined || refused, `${sizeBytes} bytes: ${String(answer)}`);
     }
-    assert.deepEqual((await source.get(id, { sizeBytes: 5000 }))?.sealed, sealed);
+    assertSameBytes((await source.get(id, { sizeBytes: 5000 }))?.sealed, sealed);
   });
 
   test(`${name}: many gets at once, some for the same chunk`, async context => {
@@ -66,7 +67,7 @@ export function testChunkSource(name: string, create: SourceFactory): void {
       asked.map(i => source.get(chunks[i]!.id, { sizeBytes: 10_000 })),
     );
     for (const [n, i] of asked.entries()) {
-      assert.deepEqual(hits[n]?.sealed, i < 15 ? chunks[i]!.sealed : undefined);
+      assertSameBytes(hits[n]?.sealed, i < 15 ? chunks[i]!.sealed : undefined);
     }
   });
 
@@ -76,7 +77,7 @@ export function testChunkSource(name: string, create: SourceFactory): void {
     const sizeBytes = 5000;
     await source.put(kept!.id, kept!.sealed);
     const hit = await source.get(kept!.id, { sizeBytes });
-    assert.deepEqual(hit?.sealed, keepsPuts ? kept!.sealed : undefined);
+    assertSameBytes(hit?.sealed, keepsPuts ? kept!.sealed : undefined);
     await seed(seeded!);
     await source.drop(seeded!.id);
     await source.drop(kept!.id);
@@ -97,7 +98,7 @@ export function testChunkSource(name: string, create: SourceFactory): void {
     const open = new AbortController();
     const hit = await source.get(id, { sizeBytes: 5000, signal: open.signal });
     open.abort(reason);
-    assert.deepEqual(hit?.sealed, sealed);
+    assertSameBytes(hit?.sealed, sealed);
   });
 
   test(`${name}: close waits for what was offered`, async context => {

@@ -17,6 +17,7 @@ import { sha256Hex } from '../../src/base/digest.ts';
 import { DirectoryStore } from '../../src/store/directory-store.ts';
 import { isFault, keysOf, testObjectStore } from '../contract/object-store.ts';
 import { runChecked, startCommand } from '../support/processes.ts';
+import { assertSameBytes } from '../support/same-bytes.ts';
 import {
   mountReadOnly,
   mountTmpfs,
@@ -40,7 +41,7 @@ test('several processes: exactly one creates each object', async context => {
     const creators = outcomes.flatMap((lines, seed) => (lines[i] === 'created' ? [seed + 1] : []));
     assert.equal(creators.length, 1);
     const bytes = await store.get(`race/${i % 10}/${i}`, { sizeMaxBytes });
-    assert.deepEqual(bytes, Buffer.alloc(10_000, creators[0]));
+    assertSameBytes(bytes, Buffer.alloc(10_000, creators[0]));
   }
   assert.deepEqual(readdirSync(join(folder, 'tmp')), []);
 });

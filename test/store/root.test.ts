@@ -81,6 +81,16 @@ test('first pushes at the same time make one store', async context => {
   }
 });
 
+test('a store that another first push makes while this one looks around is used', async () => {
+  class RacedStore extends MemoryStore {
+    override async *list(prefix: string) {
+      await this.put('imgstore.json', Buffer.from('{"format":1}'), { ifAbsent: true });
+      yield* super.list(prefix);
+    }
+  }
+  assert.equal((await openRoot(new RacedStore(), { create: true })).id, 'r0001');
+});
+
 test('a first push that ended between the documents is completed by the next', async () => {
   const store = new MemoryStore();
   await store.put('imgstore.json', Buffer.from('{"format":1}'), { ifAbsent: true });

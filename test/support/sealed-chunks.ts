@@ -13,5 +13,8 @@ export function sealedChunk(sealed: Buffer): SealedChunk {
 }
 
 export function sealedChunks(random: Random, count: number, sizeBytes = 5000): SealedChunk[] {
-  return Array.from({ length: count }, () => sealedChunk(random.bytes(sizeBytes)));
+  // Repeated, because random bytes are made far more slowly than they are read and written.
+  return Array.from({ length: count }, () =>
+    sealedChunk(Buffer.alloc(sizeBytes, random.bytes(61))),
+  );
 }
