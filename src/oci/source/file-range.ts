@@ -9,7 +9,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { errnoOf, ImgstoreError, ioError } from '../../base/errors.ts';
 import { KiB } from '../../base/limits.ts';
 
-/** 128 KiB to 1 MiB were measured: 512 KiB keeps the decoders busiest beside a busy consumer. */
+/** Of 128, 256 and 512 KiB, the last keeps the decoders busiest beside a busy consumer. */
 const pieceSizeBytes = 512 * KiB;
 const readAheadPieces = 4;
 
