@@ -4,7 +4,7 @@
  * An entry is on probation until it is used a second time, then protected; victims are taken from
  * probation first, and the protected keep to four fifths. So a burst of images that start once
  * passes through the last fifth and leaves the base that every start reads. Each entry costs about
- * 300 bytes of memory; bytes are those of the disk, in whole blocks.
+ * 230 bytes of memory; bytes are those of the disk, in whole blocks.
  */
 
 import { LRUCache } from 'lru-cache';

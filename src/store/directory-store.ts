@@ -14,8 +14,7 @@ import { link, lstat, mkdir, rename, rmdir, unlink } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { errnoOf, ImgstoreError, ioError } from '../base/errors.ts';
 import { listFolder, removeLeftovers } from './directory-walk.ts';
-import { FolderSync } from './folder-sync.ts';
-import { readObject, writeDurably } from './object-file.ts';
+import { readObject, syncFolder, writeDurably } from './object-file.ts';
 import { checkKeyPrefix, checkObjectKey } from './object-key.ts';
 import type {
   GetObjectOptions,
@@ -36,7 +35,6 @@ export class DirectoryStore implements ObjectStore {
   readonly #folder: string;
   readonly #temporaryFolder: string;
   readonly #now: () => number;
-  readonly #folderSync = new FolderSync();
   /** Folders whose own entry, and those of all above them, this process has made durable. */
   readonly #anchored = new Set<string>();
   readonly #writer = randomUUID();
@@ -110,7 +108,7 @@ export class DirectoryStore implements ObjectStore {
     options.signal?.throwIfAborted();
     try {
       await unlink(path);
-      await this.#folderSync.sync(await this.#prune(dirname(path)));
+      await syncFolder(await this.#prune(dirname(path)));
     } catch (error) {
       // EISDIR: a folder that other keys pass through is no object.
       if (isAbsence(error) || errnoOf(error) === 'EISDIR') return;
@@ -144,7 +142,7 @@ export class DirectoryStore implements ObjectStore {
     const first = await mkdir(this.#temporaryFolder, { recursive: true });
     if (first !== undefined) {
       for (let made = this.#temporaryFolder; ; made = dirname(made)) {
-        await this.#folderSync.sync(dirname(made));
+        await syncFolder(dirname(made));
         if (made === first) break;
       }
     }
@@ -195,10 +193,10 @@ export class DirectoryStore implements ObjectStore {
    */
   async #settle(path: string, outcome: PutOutcome): Promise<PutOutcome> {
     const folder = dirname(path);
-    await this.#folderSync.sync(folder);
+    await syncFolder(folder);
     for (let above = folder; above !== this.#folder; above = dirname(above)) {
       if (this.#anchored.has(above)) break;
-      await this.#folderSync.sync(dirname(above));
+      await syncFolder(dirname(above));
       this.#anchored.add(above);
     }
     return outcome;

@@ -1,7 +1,7 @@
 /** One object as a file: read whole and within a limit, written whole and durably. */
 
 import { closeSync, constants, fstatSync } from 'node:fs';
-import { ImgstoreError } from '../base/errors.ts';
+import { errnoOf, ImgstoreError } from '../base/errors.ts';
 import { openFile, readFully, syncFile, writeFully } from '../base/file-io.ts';
 
 // A store is not trusted: a link may lead out of it, and opening a pipe would wait for a writer.
@@ -38,6 +38,26 @@ export async function writeDurably(path: string, bytes: Uint8Array): Promise<voi
   const descriptor = await openFile(path, createFlags);
   try {
     await writeFully(descriptor, bytes);
+    await syncFile(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+/**
+ * Makes what was linked, renamed or removed in a folder durable. Writers do not share syncs: the
+ * file system commits those that wait at the same time together (sharing them gained nothing).
+ */
+export async function syncFolder(folder: string): Promise<void> {
+  let descriptor: number;
+  try {
+    descriptor = await openFile(folder, constants.O_RDONLY | constants.O_DIRECTORY);
+  } catch (error) {
+    // Somebody removed the folder, and so what was in it: nothing is left to make durable.
+    if (errnoOf(error) === 'ENOENT') return;
+    throw error;
+  }
+  try {
     await syncFile(descriptor);
   } finally {
     closeSync(descriptor);
