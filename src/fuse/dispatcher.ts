@@ -108,7 +108,7 @@ export class Dispatcher {
     switch (head.opcode) {
       case opcode.forget:
       case opcode.batchForget:
-      case opcode.interrupt: // A read that is given up is answered all the same, to nobody.
+      case opcode.interrupt: // Programs do not expect EINTR of a disk: the read goes on.
         return;
       case opcode.init:
         this.#init(head, body);
