@@ -4,7 +4,7 @@ import { DiskReader } from '../erofs/reader.ts';
 import { shown, walkDisk } from '../erofs/walk.ts';
 import type { Recipe } from '../recipe/recipe.ts';
 import type { ChunkReader } from './chunk-reader.ts';
-import { diskSource } from './disk-source.ts';
+import { metadataSource } from './disk-source.ts';
 import { LazyDisk } from './lazy-disk.ts';
 
 export interface DiskRange {
@@ -35,7 +35,7 @@ export async function filesAt(
     return { startBytes: offsetBytes, endBytes: offsetBytes + lengthBytes, files: [] };
   });
   const inOrder = [...found].sort((a, b) => a.startBytes - b.startBytes);
-  const disk = await DiskReader.open(diskSource(new LazyDisk(recipe, reader)));
+  const disk = await DiskReader.open(metadataSource(new LazyDisk(recipe, reader), recipe));
   for await (const { path, inode } of walkDisk(disk)) {
     if (inode.kind !== 'file') continue;
     for await (const { diskOffsetBytes, lengthBytes } of disk.extents(inode)) {

@@ -12,7 +12,7 @@ import type { ChunkSegment, Recipe } from '../recipe/recipe.ts';
 import { openChunk } from '../seal/seal.ts';
 import { ChunkReader } from './chunk-reader.ts';
 import { DecodedCache } from './decoded-cache.ts';
-import { diskSource } from './disk-source.ts';
+import { metadataSource } from './disk-source.ts';
 import { LazyDisk } from './lazy-disk.ts';
 import { type DiskRange, filesAt } from './locate.ts';
 
@@ -125,11 +125,9 @@ async function structureFault(
   reader: ChunkReader,
   signal: AbortSignal | undefined,
 ): Promise<ImageFault | undefined> {
+  const disk = metadataSource(new LazyDisk(recipe, reader), recipe);
   try {
-    await checkDisk(
-      diskSource(new LazyDisk(recipe, reader)),
-      signal === undefined ? {} : { signal },
-    );
+    await checkDisk(disk, signal === undefined ? {} : { signal });
     return undefined;
   } catch (error) {
     signal?.throwIfAborted();

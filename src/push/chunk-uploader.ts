@@ -38,6 +38,9 @@ export interface UploaderOptions {
   signal?: AbortSignal | undefined;
 }
 
+/** What cutters need of an uploader. */
+export type ChunkSink = Pick<ChunkUploader, 'add' | 'backlog'>;
+
 interface Ticket extends ChunkTicket {
   stored: StoredChunk | undefined;
 }

@@ -18,7 +18,7 @@ import {
 import { FilePacker, type PackedFile } from '../chunk/file-packer.ts';
 import { holeGranularityBytes } from '../erofs/writer.ts';
 import type { ContentSink, DataRun, FileContent } from '../tree/tree.ts';
-import type { ChunkUploader } from './chunk-uploader.ts';
+import type { ChunkSink } from './chunk-uploader.ts';
 import type { ContentRecord, DataRegion, Piece } from './data-region.ts';
 import { LargeFileCutter } from './large-file.ts';
 
@@ -27,7 +27,7 @@ type Place = Piece[];
 
 export class ContentWriter implements ContentSink {
   readonly #region: DataRegion;
-  readonly #uploader: ChunkUploader;
+  readonly #sink: ChunkSink;
   readonly #packer: FilePacker<Place>;
   readonly #cutter: LargeFileCutter;
   /** By what tells contents apart: a small one's digest, a large one's identity, which is longer. */
@@ -43,10 +43,10 @@ export class ContentWriter implements ContentSink {
   #position = 0;
   #receivedBytes = 0;
 
-  constructor(region: DataRegion, uploader: ChunkUploader) {
+  constructor(region: DataRegion, sink: ChunkSink) {
     this.#region = region;
-    this.#uploader = uploader;
-    this.#cutter = new LargeFileCutter(region, uploader);
+    this.#sink = sink;
+    this.#cutter = new LargeFileCutter(region, sink);
     this.#packer = new FilePacker((bytes, files) => this.#emitPack(bytes, files));
   }
 
@@ -78,7 +78,7 @@ export class ContentWriter implements ContentSink {
       this.#position += take;
       offset += take;
     }
-    return this.#uploader.backlog;
+    return this.#sink.backlog;
   }
 
   end(): Promise<void> | undefined {
@@ -89,13 +89,13 @@ export class ContentWriter implements ContentSink {
     if (this.#isLarge) this.#endLarge(content);
     else this.#endSmall(content);
     this.#content = undefined;
-    return this.#uploader.backlog;
+    return this.#sink.backlog;
   }
 
   /** Packs do not reach over layers, so that a layer chunks alike below whatever other layers. */
   layerEnd(): Promise<void> | undefined {
     this.#packer.flush();
-    return this.#uploader.backlog;
+    return this.#sink.backlog;
   }
 
   #nextRun(): void {
@@ -139,7 +139,7 @@ export class ContentWriter implements ContentSink {
   }
 
   #emitPack(bytes: Buffer, files: readonly PackedFile<Place>[]): undefined {
-    const chunk = this.#region.append(this.#uploader.add(bytes));
+    const chunk = this.#region.append(this.#sink.add(bytes));
     for (const { token, offsetBytes, lengthBytes } of files) {
       token.push({ chunk, chunkOffsetBytes: offsetBytes, fileOffsetBytes: 0, lengthBytes });
     }

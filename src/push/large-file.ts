@@ -8,7 +8,7 @@
  * writes changes nothing.
  *
  * Nothing waits in here: what a call cuts is about what it was given, and the zeros of a gap are one
- * distinct chunk however many they are. The caller looks at the uploader's backlog between calls.
+ * distinct chunk however many they are. The caller looks at the sink's backlog between calls.
  */
 
 import { createHash } from 'node:crypto';
@@ -16,7 +16,7 @@ import { assert } from '../base/assert.ts';
 import { blockSizeBytes, chunkSizeMaxBytes } from '../base/limits.ts';
 import { RunChunker } from '../chunk/run-chunker.ts';
 import { isZero } from '../chunk/zero.ts';
-import type { ChunkUploader } from './chunk-uploader.ts';
+import type { ChunkSink } from './chunk-uploader.ts';
 import type { DataRegion, Piece } from './data-region.ts';
 
 /** Never written. */
@@ -30,7 +30,7 @@ interface Run {
 
 export class LargeFileCutter {
   readonly #region: DataRegion;
-  readonly #uploader: ChunkUploader;
+  readonly #sink: ChunkSink;
   readonly #chunker = new RunChunker(bytes => this.#emit(bytes));
   #pieces: Piece[] = [];
   #identity = createHash('sha256');
@@ -43,9 +43,9 @@ export class LargeFileCutter {
   #leadingZeros = 0;
   #run: Run | undefined;
 
-  constructor(region: DataRegion, uploader: ChunkUploader) {
+  constructor(region: DataRegion, sink: ChunkSink) {
     this.#region = region;
-    this.#uploader = uploader;
+    this.#sink = sink;
   }
 
   /** `windowBytes` is a multiple of the block size. */
@@ -137,7 +137,7 @@ export class LargeFileCutter {
 
   #emit(bytes: Buffer): undefined {
     const run = this.#run!;
-    const ticket = this.#uploader.add(bytes);
+    const ticket = this.#sink.add(bytes);
     const fileOffsetBytes = run.startBytes + run.emittedBytes;
     const chunk = this.#region.append(ticket);
     this.#pieces.push({ chunk, chunkOffsetBytes: 0, fileOffsetBytes, lengthBytes: bytes.length });

@@ -1,14 +1,9 @@
 /** The push of an image: layers → tree and chunks → disk → recipe → name. */
 
-import { blockSizeBytes } from '../base/limits.ts';
-import { RunChunker } from '../chunk/run-chunker.ts';
-import { planDisk } from '../erofs/writer.ts';
 import { flattenImage } from '../oci/layer/flatten.ts';
 import type { SourceImage } from '../oci/source-image.ts';
-import type { Recipe, RecipeDetails } from '../recipe/recipe.ts';
-import type { Tree } from '../tree/tree.ts';
-import { regularFiles } from '../tree/walk.ts';
-import type { ChunkTicket, ChunkUploader } from './chunk-uploader.ts';
+import type { RecipeDetails } from '../recipe/recipe.ts';
+import { assembleDisk } from './assemble.ts';
 import {
   commit,
   imageNow,
@@ -16,7 +11,6 @@ import {
   type PushReport,
   type PushTarget,
   reportOf,
-  segmentOf,
   signalOf,
 } from './commit.ts';
 import { ContentWriter } from './content-writer.ts';
@@ -42,26 +36,18 @@ export async function pushImage(image: SourceImage, target: PushTarget): Promise
     ...signalOf(target),
   });
   target.onProgress({ phase: 'commit' });
-  const layout = region.layout(contentsOf(tree));
-  const plan = planDisk(tree, layout.placementOf, layout.sizeBytes);
-  const metadata = await chunkMetadata(plan.metadata(), uploader);
-  await uploader.finish();
-  const recipe: Recipe = {
-    diskSizeBytes: plan.diskSizeBytes,
-    metadataSizeBytes: plan.metadataSizeBytes,
-    segments: [...metadata, ...layout.chunks].map(segmentOf),
-    details: {
-      kind: 'oci',
-      manifestDigest: image.manifestDigest,
-      platform: { ...image.platform },
-      configText: image.configText,
-      inodeCount: plan.inodeCount,
-      contentBytes: plan.contentBytes,
-      pipeline: pipelineId,
-      saltId: target.salt.id,
-    },
+  const { inodeCount, contentBytes, ...disk } = await assembleDisk(tree, region, uploader);
+  const details: RecipeDetails = {
+    kind: 'oci',
+    manifestDigest: image.manifestDigest,
+    platform: { ...image.platform },
+    configText: image.configText,
+    inodeCount,
+    contentBytes,
+    pipeline: pipelineId,
+    saltId: target.salt.id,
   };
-  return commit(recipe, uploader, target);
+  return commit({ ...disk, details }, uploader, target);
 }
 
 /** The same manifest, by the same rules: a push would come to the same recipe. */
@@ -72,25 +58,4 @@ function isMadeOf(details: RecipeDetails, image: SourceImage, { salt }: PushTarg
     details.pipeline === pipelineId &&
     details.saltId === salt.id
   );
-}
-
-function contentsOf(tree: Tree) {
-  return regularFiles(tree).map(file => file.content);
-}
-
-async function chunkMetadata(
-  metadata: Iterable<Buffer>,
-  uploader: ChunkUploader,
-): Promise<ChunkTicket[]> {
-  const tickets: ChunkTicket[] = [];
-  const chunker = new RunChunker(bytes => {
-    tickets.push(uploader.add(bytes));
-    return undefined;
-  });
-  for (const bytes of metadata) {
-    chunker.write(bytes);
-    await uploader.backlog;
-  }
-  chunker.end({ alignBytes: blockSizeBytes });
-  return tickets;
 }

@@ -1,0 +1,105 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Catalog } from '../../src/catalog/catalog.ts';
+import { knownChunks } from '../../src/push/known-chunks.ts';
+import { type ImageName, parseImageName } from '../../src/recipe/name.ts';
+import type { Recipe } from '../../src/recipe/recipe.ts';
+import { openRoot } from '../../src/store/root.ts';
+import { MemoryStore } from '../support/memory-store.ts';
+import { fakeChunk, otherKey, ownerKey } from '../support/recipes.ts';
+import { WatchedStore } from '../support/watched-store.ts';
+
+const saltId = 'salt of these tests';
+const day = (number: number) => new Date(Date.UTC(2026, 0, number));
+const app = parseImageName('team/app:1');
+
+/** A recipe of the chunks of these names; the number of bytes is its own. */
+function recipeOf(chunks: readonly string[], salt = saltId): Recipe {
+  const segments = chunks.map(name => fakeChunk(name, 4096));
+  return {
+    diskSizeBytes: 4096 * chunks.length,
+    metadataSizeBytes: 0,
+    segments,
+    details: { kind: 'disk', pipeline: 'test', saltId: salt },
+  };
+}
+
+async function catalogOn(store: MemoryStore, key = ownerKey): Promise<Catalog> {
+  return new Catalog(await openRoot(store, { create: true }), key);
+}
+
+function namesOf(known: ReadonlyMap<string, unknown>, candidates: readonly string[]): string[] {
+  return candidates.filter(name => known.has(fakeChunk(name, 4096).key.toString('hex')));
+}
+
+test('chunks of every recipe of this owner and this salt, by key', async () => {
+  const store = new MemoryStore();
+  const catalog = await catalogOn(store);
+  await catalog.commit(app, recipeOf(['a', 'b', 'a']), { now: day(1) });
+  await catalog.commit(parseImageName('other'), recipeOf(['b', 'c']), { now: day(2) });
+  await catalog.commit(parseImageName('salted'), recipeOf(['d'], 'another'), { now: day(3) });
+  const stranger = await catalogOn(store, otherKey);
+  await stranger.commit(parseImageName('strange'), recipeOf(['e']), { now: day(4) });
+  const known = await knownChunks(catalog, app, { saltId });
+  assert.deepEqual(namesOf(known, ['a', 'b', 'c', 'd', 'e']), ['a', 'b', 'c']);
+  assert.equal(known.size, 3);
+  const { key, ...chunk } = fakeChunk('a', 4096);
+  assert.deepEqual(known.get(key.toString('hex')), { ...chunk, key });
+});
+
+test('damaged names and recipes vouch for nothing and stop nothing', async () => {
+  const store = new MemoryStore();
+  const catalog = await catalogOn(store);
+  await catalog.commit(app, recipeOf(['a']), { now: day(1) });
+  const keysBefore = new Set(store.objects.keys());
+  await catalog.commit(parseImageName('x'), recipeOf(['b']), { now: day(2) });
+  await catalog.commit(parseImageName('y'), recipeOf(['c']), { now: day(2) });
+  const [recipe] = [...store.objects.keys()].filter(
+    key => key.includes('/recipes/') && !keysBefore.has(key),
+  );
+  store.objects.get(recipe!)!.bytes.fill(1, 100);
+  const names = [...store.objects.keys()].filter(key => key.includes('/names/'));
+  store.objects.set(names[0]!.replace(/[^/]+$/, 'zz'), store.objects.get(names[0]!)!);
+  store.objects.get(names[2]!)!.bytes.fill(0x20);
+  const known = await knownChunks(catalog, app, { saltId });
+  assert.deepEqual(namesOf(known, ['a', 'b', 'c']), ['a']);
+});
+
+test('the same repository first, then the newest, and not without end', async () => {
+  const store = new MemoryStore();
+  const catalog = await catalogOn(store);
+  const commit = (name: ImageName, chunk: string, number: number) =>
+    catalog.commit(name, recipeOf([chunk]), { now: day(number) });
+  await commit(parseImageName('team/app:old'), 'near', 1);
+  // One recipe under two names, of which one is near.
+  await commit(parseImageName('shared'), 'shared', 1);
+  await commit(parseImageName('team/app:shared'), 'shared', 1);
+  for (let i = 0; i < 40; i++) await commit(parseImageName(`far-${i}`), `far-${i}`, 2 + i);
+  let recipes = 0;
+  const watched = new WatchedStore(store, async ({ kind, key }, work) => {
+    if (kind === 'get' && key.includes('/recipes/')) recipes++;
+    return work();
+  });
+  const root = await openRoot(watched, { create: false });
+  const known = await knownChunks(new Catalog(root, ownerKey), app, { saltId });
+  assert.equal(recipes, 32);
+  assert.equal(known.size, 32);
+  const newest = Array.from({ length: 30 }, (_, i) => `far-${39 - i}`);
+  const candidates = ['near', 'shared', ...newest];
+  assert.deepEqual(namesOf(known, candidates), candidates);
+});
+
+test('a store that is gone is an error, and so is an abort', async () => {
+  const store = new MemoryStore();
+  await (await catalogOn(store)).commit(app, recipeOf(['a']), { now: day(1) });
+  const gone = Object.assign(new Error(), { code: 'GONE' });
+  const failing = new WatchedStore(store, async ({ key }, work) => {
+    if (key.includes('/recipes/')) throw gone;
+    return work();
+  });
+  const catalog = new Catalog(await openRoot(failing, { create: false }), ownerKey);
+  await assert.rejects(knownChunks(catalog, app, { saltId }), error => error === gone);
+  const signal = AbortSignal.abort(new Error('enough'));
+  const whole = await catalogOn(store);
+  await assert.rejects(knownChunks(whole, app, { saltId, signal }), /enough/);
+});
