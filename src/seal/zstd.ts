@@ -1,9 +1,9 @@
 /**
  * zstd on whole chunks. Compression runs in libuv's thread pool, and so does decompression unless
- * it is over sooner than the way to the pool and back takes: 0.1 ms, half of that on this thread.
+ * it is about as short as the way to the pool and back.
  *
- * Both directions hand zlib an output buffer in which everything fits: it then needs one call
- * instead of one every 16 KiB, and zstd writes to it directly instead of through a window.
+ * Both directions hand zlib an output buffer in which everything fits: the result then comes in
+ * one piece instead of 16 KiB at a time, and zstd decompresses straight into it.
  */
 
 import { promisify } from 'node:util';
