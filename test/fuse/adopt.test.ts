@@ -26,7 +26,7 @@ test('readers see a pause and no wrong byte when servers are killed', async t =>
   const mounts = createTestMounts(t);
   const mountPoint = mounts.folder('fuse');
   const specs: FileSpec[] = [
-    { id: 'm1', serial: 1, seed: 1, sizeBytes: 40 * MiB, delayMs: 20 },
+    { id: 'm1', serial: 1, seed: 1, sizeBytes: 32 * MiB, delayMs: 12 },
     { id: 'm9', serial: 9, seed: 9, sizeBytes: 9 * MiB, delayMs: 5 },
   ];
   let served = await serve(mounts, mountPoint);
@@ -49,7 +49,7 @@ test('readers see a pause and no wrong byte when servers are killed', async t =>
   let killed = 0;
   let killedInFlight = 0;
   while (!isDone && killed < 4) {
-    await new Promise(resolve => setTimeout(resolve, 250));
+    await new Promise(resolve => setTimeout(resolve, 200));
     killedInFlight += (await served.stats('m1')).inFlight;
     await killChild(served.child);
     killed++;
