@@ -42,6 +42,9 @@ function parse(verb: string, command: Command, argv: readonly string[]): Parsed 
     const reason = (error as Error).message.split('. ')[0]!;
     throw usageError(`Cannot run ${verb}: ${reason}`, hint);
   }
+  for (const [name, value] of Object.entries(parsed.values)) {
+    if (value === '') throw usageError(`Cannot run ${verb}: --${name} is empty`, hint);
+  }
   if (parsed.values['help'] === true) return { ...parsed, rest };
   const { min, max } = command.positionals;
   const count = parsed.positionals.length;
@@ -86,7 +89,12 @@ async function runVerb(verb: string, command: Command, argv: readonly string[]):
   };
   const json = values['json'] === true;
   const quiet = values['quiet'] === true;
-  const progress = await makeProgress(quiet || json);
+  const progress = await makeProgress(quiet);
+  const signal = abortOnSignals();
+  const printResult = (result: CommandResult) => {
+    progress.end();
+    print(result, { json, quiet });
+  };
   const context: CommandContext = {
     positionals,
     rest,
@@ -95,16 +103,21 @@ async function runVerb(verb: string, command: Command, argv: readonly string[]):
     progress,
     log: lineLog(line => process.stderr.write(line)),
     json,
-    signal: abortOnSignals(),
+    signal,
     now: () => new Date(),
+    print: printResult,
     flag: name => values[name] === true,
     option,
   };
   try {
     const result = await command.run(context);
-    progress.end();
-    print(result, { json, quiet });
+    printResult(result);
+    if (result.failure !== undefined) fail(result.failure);
     return result.exitStatus ?? 0;
+  } catch (error) {
+    // What a stopped call rejects with differs by call; the reason is one.
+    if (signal.aborted && !(error instanceof ImgstoreError)) throw signal.reason;
+    throw error;
   } finally {
     progress.end();
   }
@@ -176,5 +189,7 @@ process.stdout.on('error', error => {
   if ((error as NodeJS.ErrnoException).code === 'EPIPE') process.exit(process.exitCode ?? 0);
   throw error;
 });
+
+process.stderr.on('error', () => {}); // the one who started a daemon does not listen for long
 
 process.exitCode = await main(process.argv.slice(2)).catch(fail);

@@ -31,6 +31,8 @@ export interface CommandContext {
   /** Aborted by the first Ctrl-C or SIGTERM. */
   signal: AbortSignal;
   now: () => Date;
+  /** Shows a result before `run` is done, as the one that it returns is shown. */
+  print(result: CommandResult): void;
   flag(name: string): boolean;
   option(name: string): string | undefined;
 }
@@ -42,6 +44,8 @@ export interface CommandResult {
   text?: string;
   /** 0 if absent. */
   exitStatus?: number;
+  /** Shown as if it had been thrown, with the exit status above. */
+  failure?: ImgstoreError;
 }
 
 export interface Command {

@@ -29,23 +29,13 @@ for some seconds; one that is started here stays.
     const client = new DaemonClient(context.settings);
     switch (context.positionals[0]) {
       case 'start':
-        if (!(await client.isRunning())) await client.start({ exitWhenIdle: false });
-        else await client.call('POST', '/stay');
-        return { data: { running: true }, text: 'The daemon runs' };
+        return start(client, context);
       case 'stop':
         return stop(client, context);
       case 'status':
         return status(client);
-      case 'run': {
-        const { runDaemon } = await import('../daemon/run.ts');
-        await runDaemon({
-          settings: context.settings,
-          env: context.env,
-          exitWhenIdle: context.flag('exit-when-idle'),
-          signal: context.signal,
-        });
-        return {};
-      }
+      case 'run':
+        return runHere(context);
       default:
         throw usageError(
           `Cannot run daemon ${context.positionals[0]}: no such thing`,
@@ -54,6 +44,27 @@ for some seconds; one that is started here stays.
     }
   },
 };
+
+async function start(client: DaemonClient, { signal }: CommandContext): Promise<CommandResult> {
+  // One that runs may be of those that end when idle, and so may one that is quicker than ours.
+  if ((await client.callIfRunning('POST', '/stay')) === undefined) {
+    await client.start({ exitWhenIdle: false, signal });
+    await client.callIfRunning('POST', '/stay');
+  }
+  return { data: { running: true }, text: 'The daemon runs' };
+}
+
+async function runHere(context: CommandContext): Promise<CommandResult> {
+  const { runDaemon } = await import('../daemon/run.ts');
+  const served = await runDaemon({
+    settings: context.settings,
+    env: context.env,
+    exitWhenIdle: context.flag('exit-when-idle'),
+    signal: context.signal,
+    echo: context.flag('quiet') ? undefined : line => process.stderr.write(line),
+  });
+  return { text: served ? 'The daemon has ended' : 'Another daemon serves this home already' };
+}
 
 async function stop(client: DaemonClient, context: CommandContext): Promise<CommandResult> {
   const path = context.flag('force') ? '/stop?force=1' : '/stop';

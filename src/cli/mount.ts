@@ -1,8 +1,9 @@
 /** `mount`: shows an image at a folder; what is read is fetched when it is read. */
 
 import { resolve } from 'node:path';
+import { ImgstoreError } from '../base/errors.ts';
 import { DaemonClient } from '../daemon/client.ts';
-import type { MountInfo, MountRequest } from '../daemon/protocol.ts';
+import type { MountRequest } from '../daemon/protocol.ts';
 import {
   type Command,
   type CommandContext,
@@ -11,6 +12,7 @@ import {
   usageError,
 } from './command.ts';
 import { formatBytes } from './format.ts';
+import { keyIdOf, type PublicMountInfo, publicInfo } from './mount-info.ts';
 
 export const command: Command = {
   usage: 'NAME[:TAG] DIR',
@@ -32,24 +34,26 @@ daemon that serves it is started if none runs, and ends some seconds after the l
 
   async run(context): Promise<CommandResult> {
     const client = new DaemonClient(context.settings);
-    const request = mountRequest(context);
+    const request = await mountRequest(context);
     if (!request.lease) {
-      const info = (await client.call('POST', '/mounts', request)) as MountInfo;
+      const info = publicInfo(await client.mount(request, context.signal));
       return { data: info, text: describe(info) };
     }
-    const lease = await client.lease(request);
-    context.progress.step(`${describe(lease.info)}; Ctrl-C unmounts it`);
+    const lease = await client.lease(request, context.signal);
+    const info = publicInfo(lease.info);
+    context.print({ data: info, text: `${describe(info)}; Ctrl-C unmounts it` });
+    await Promise.race([lease.ended, aborted(context.signal)]);
     if (!context.signal.aborted) {
-      await new Promise(done => context.signal.addEventListener('abort', done));
+      throw new ImgstoreError('IO', `Cannot keep ${info.name} at ${info.dir}: it was unmounted`, {
+        hint: 'Somebody ran imgstore umount, or the daemon has ended.',
+      });
     }
-    const { dir } = lease.info;
-    await client.callIfRunning('DELETE', `/mounts?dir=${encodeURIComponent(dir)}`);
-    lease.release();
-    return { data: lease.info, text: `${dir} unmounted` };
+    await client.endLease(lease);
+    return { text: `${info.dir} unmounted` };
   },
 };
 
-function mountRequest(context: CommandContext): MountRequest {
+async function mountRequest(context: CommandContext): Promise<MountRequest> {
   const [name, dir] = context.positionals as [string, string];
   const as = context.option('as') ?? 'erofs';
   const rw = context.flag('rw');
@@ -59,10 +63,16 @@ function mountRequest(context: CommandContext): MountRequest {
   if (rw && as === 'disk') {
     throw usageError('Cannot mount a raw disk writable', 'Leave out --rw or --as disk');
   }
+  if (dir === '') throw usageError('Cannot mount: DIR is empty', 'Name a folder');
   const { store } = context.settings;
-  return { name, store, dir: resolve(dir), as, rw, lease: context.flag('foreground') };
+  const lease = context.flag('foreground');
+  return { name, store, dir: resolve(dir), as, rw, lease, ...(await keyIdOf(context)) };
 }
 
-function describe({ name, dir, diskBytes }: MountInfo): string {
+async function aborted(signal: AbortSignal): Promise<void> {
+  if (!signal.aborted) await new Promise(done => signal.addEventListener('abort', done));
+}
+
+function describe({ name, dir, diskBytes }: PublicMountInfo): string {
   return `${name} (${formatBytes(diskBytes)}) is at ${dir}`;
 }

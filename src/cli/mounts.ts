@@ -4,6 +4,7 @@ import { DaemonClient } from '../daemon/client.ts';
 import type { MountInfo } from '../daemon/protocol.ts';
 import type { Command, CommandResult } from './command.ts';
 import { formatBytes, formatShare, formatTable } from './format.ts';
+import { publicInfo } from './mount-info.ts';
 
 export const command: Command = {
   usage: '',
@@ -17,7 +18,7 @@ and how much was fetched from the store for that.`,
   async run({ settings }): Promise<CommandResult> {
     const client = new DaemonClient(settings);
     const answer = ((await client.callIfRunning('GET', '/mounts')) ?? []) as MountInfo[];
-    const mounts = answer.map(({ configText, ...mount }) => mount);
+    const mounts = answer.map(publicInfo);
     const rows = mounts.map(mount => [
       mount.name,
       mount.dir,

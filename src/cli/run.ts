@@ -1,16 +1,17 @@
 /** `run`: starts the image's program in a container on a fresh writable mount. */
 
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
-import { ImgstoreError } from '../base/errors.ts';
-import { writeBundle } from '../container/bundle.ts';
+import { isatty } from 'node:tty';
+import { processArguments, searchPath, writeBundle } from '../container/bundle.ts';
 import { parseImageConfig } from '../container/image-config.ts';
-import { findRuntime, runContainer } from '../container/runtime.ts';
+import { findStartFailure } from '../container/program.ts';
+import { containerOf, findRuntime, runContainer } from '../container/runtime.ts';
 import { resolveUser } from '../container/user.ts';
 import { DaemonClient } from '../daemon/client.ts';
-import type { MountInfo } from '../daemon/protocol.ts';
+import type { MountInfo, MountRequest } from '../daemon/protocol.ts';
 import { type Command, type CommandContext, type CommandResult, storeOption } from './command.ts';
 import { formatBytes, formatShare } from './format.ts';
+import { keyIdOf } from './mount-info.ts';
 
 export const command: Command = {
   usage: 'NAME[:TAG] [-- ARGUMENT…]',
@@ -29,45 +30,48 @@ processes, mounts and host name, and the host's network. Nothing of it is left a
   async run(context): Promise<CommandResult> {
     const runtime = await findRuntime(context.env['PATH'] ?? '');
     const client = new DaemonClient(context.settings);
-    const lease = await client.lease({
+    const request: MountRequest = {
       name: context.positionals[0]!,
       store: context.settings.store,
       as: 'erofs',
       rw: true,
       lease: true,
       containerRuntime: runtime,
-    });
+      ...(await keyIdOf(context)),
+    };
+    const lease = await client.lease(request, context.signal);
     try {
-      const exitStatus = await runOn(lease.info, runtime, context);
+      const result = await runOn(lease.info, runtime, context);
       if (context.flag('stats')) await printStats(client, lease.info, context);
-      return { exitStatus };
+      return result;
     } finally {
-      const path = `/mounts?dir=${encodeURIComponent(lease.info.dir)}`;
-      await client.callIfRunning('DELETE', path);
-      lease.release();
+      await client.endLease(lease);
     }
   },
 };
 
-async function runOn(info: MountInfo, runtime: string, context: CommandContext): Promise<number> {
-  if (info.configText === null) {
-    throw new ImgstoreError('UNSUPPORTED', `Cannot run ${info.name}: it is a raw disk`, {
-      hint: 'Start a virtual machine on it: see imgstore mount --as disk.',
-    });
-  }
-  const config = parseImageConfig(info.configText);
-  const bundle = join(info.folder, 'bundle');
-  await writeBundle(bundle, {
+async function runOn(
+  info: MountInfo,
+  runtime: string,
+  context: CommandContext,
+): Promise<CommandResult> {
+  const config = parseImageConfig(info.configText ?? '{}');
+  const [program] = processArguments(config, context.rest);
+  const place = { path: searchPath(config), workingDirectory: config.workingDirectory };
+  const failure = await findStartFailure(info.dir, program!, place);
+  if (failure !== undefined) return { failure: failure.error, exitStatus: failure.exitStatus };
+  const container = containerOf(runtime, info.folder);
+  await writeBundle(container.bundleDirectory, {
     rootDirectory: info.dir,
     config,
     command: context.rest,
     user: await resolveUser(info.dir, config.user),
-    terminal: process.stdin.isTTY === true && process.stdout.isTTY === true,
+    // Not process.stdin.isTTY: to make that stream would change the pipe that the container reads.
+    terminal: isatty(0) && isatty(1),
     sharedFiles: ['/etc/resolv.conf', '/etc/hosts'].filter(path => existsSync(path)),
   });
   context.signal.throwIfAborted();
-  const container = { runtime, stateDirectory: join(info.folder, 'container'), id: info.id };
-  return runContainer(container, bundle);
+  return { exitStatus: await runContainer(container) };
 }
 
 async function printStats(client: DaemonClient, { id }: MountInfo, { progress }: CommandContext) {

@@ -1,7 +1,7 @@
 /** `umount`: the reverse of mount. */
 
 import { realpath } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { ImgstoreError } from '../base/errors.ts';
 import type { Settings } from '../base/settings.ts';
 import { DaemonClient } from '../daemon/client.ts';
@@ -18,9 +18,7 @@ uses is left as it is.`,
   positionals: { min: 1, max: 1 },
 
   async run({ positionals, settings }): Promise<CommandResult> {
-    const path = resolve(positionals[0]!);
-    // As mount had it: the folder itself, not a symlink to it.
-    const dir = await realpath(path).catch(() => path);
+    const dir = await pathAsMounted(positionals[0]!);
     const client = new DaemonClient(settings);
     const call = `/mounts?dir=${encodeURIComponent(dir)}`;
     const answer = await client.callIfRunning('DELETE', call);
@@ -28,6 +26,19 @@ uses is left as it is.`,
     return { data: { dir }, text: `${dir} unmounted` };
   },
 };
+
+/** The folder itself, not a symlink to it. Of a mount whose daemon is dead it cannot be asked. */
+async function pathAsMounted(text: string): Promise<string> {
+  const path = resolve(text);
+  try {
+    return await realpath(path);
+  } catch {
+    return realpath(dirname(path)).then(
+      parent => join(parent, basename(path)),
+      () => path,
+    );
+  }
+}
 
 /** Without a daemon there is only what a killed one left; the next takes it away as it starts. */
 async function takeAwayOrphan(

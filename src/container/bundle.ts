@@ -58,7 +58,7 @@ export function runtimeConfig(options: ContainerOptions): object {
   const mount = (destination: string, type: string, ...mountOptions: string[]) => ({
     destination,
     type,
-    source: type === 'tmpfs' && destination === '/dev/shm' ? 'shm' : type,
+    source: destination === '/dev/shm' ? 'shm' : type,
     options: mountOptions,
   });
   return {
@@ -99,6 +99,12 @@ export function runtimeConfig(options: ContainerOptions): object {
       readonlyPaths,
     },
   };
+}
+
+/** Where a program without a slash is looked for. */
+export function searchPath({ environment }: ImageConfig): string {
+  const entry = environment.findLast(text => text.startsWith('PATH=')) ?? defaultPath;
+  return entry.slice('PATH='.length);
 }
 
 function environment({ config, user, terminal }: ContainerOptions): string[] {

@@ -30,7 +30,8 @@ export async function readRootFile(
   }
 }
 
-async function resolveInRoot(root: string, path: string): Promise<string> {
+/** Errors: as the operating system's, ENOENT, ENOTDIR, ELOOP, … */
+export async function resolveInRoot(root: string, path: string): Promise<string> {
   const pending = path.split('/').reverse();
   const resolved: string[] = [];
   let symlinks = 0;

@@ -1,6 +1,6 @@
 /**
- * Talks to the daemon of a home. Errors of the daemon arrive as the
- * ImgstoreErrors that they were.
+ * Talks to the daemon of a home. Errors of the daemon arrive as the ImgstoreErrors that they were;
+ * one that is ending, or that ends before it has answered, is the same as none.
  */
 
 import type { ClientRequest, IncomingMessage } from 'node:http';
@@ -15,11 +15,17 @@ import { type MountInfo, type MountRequest, socketName, type WireError } from '.
  */
 const { request } = process.getBuiltinModule('node:http');
 
+/** The socket is not there; a killed daemon has left it; the daemon ended while we asked. */
+const noDaemon = new Set(['ENOENT', 'ENOTDIR', 'ECONNREFUSED', 'ECONNRESET', 'EPIPE']);
+/** See protocol.ts. */
+const endingStatus = 503;
 const answerMaxBytes = 64 * 1024 * 1024;
 
 export interface Lease {
   info: MountInfo;
-  /** Ends the connection; the daemon unmounts. */
+  /** Resolves when the mount or the daemon is gone. */
+  ended: Promise<void>;
+  /** Ends the connection, upon which the daemon unmounts. */
   release(): void;
 }
 
@@ -38,69 +44,110 @@ export class DaemonClient {
   }
 
   /** The answer, or undefined if no daemon runs. */
-  async callIfRunning(method: string, path: string, body?: unknown): Promise<unknown> {
-    const answer = await this.#tryCall(method, path, body);
-    return answer === undefined ? undefined : answer.document;
+  async callIfRunning(method: string, path: string): Promise<unknown> {
+    return (await this.#tryCall(method, path))?.document;
   }
 
-  /** The answer of the daemon, which is started if none runs. */
-  async call(method: string, path: string, body?: unknown): Promise<unknown> {
-    const first = await this.#tryCall(method, path, body);
-    if (first !== undefined) return first.document;
-    await this.start({ exitWhenIdle: true });
-    const second = await this.#tryCall(method, path, body);
-    if (second !== undefined) return second.document;
-    throw noAnswer(this.#socketPath);
+  /** Mounts; a daemon is started if none runs. Giving up leaves nothing mounted. */
+  async mount(request: MountRequest, signal: AbortSignal): Promise<MountInfo> {
+    const answer = await this.#withDaemon(signal, () =>
+      this.#tryCall('POST', '/mounts', request, signal),
+    );
+    return answer.document as MountInfo;
   }
 
-  /** Mounts for as long as the lease is held; started daemon and errors as with `call`. */
-  async lease(mount: MountRequest): Promise<Lease> {
-    const first = await this.#tryLease(mount);
-    if (first !== undefined) return first;
-    await this.start({ exitWhenIdle: true });
-    const held = await this.#tryLease(mount);
-    if (held === undefined) throw noAnswer(this.#socketPath);
-    return held;
+  /** Mounts for as long as the lease is held; otherwise as `mount`. */
+  async lease(request: MountRequest, signal: AbortSignal): Promise<Lease> {
+    return this.#withDaemon(signal, () => this.#tryLease(request, signal));
+  }
+
+  /** By force: the one who holds it wants to end, whatever else uses the mount. */
+  async endLease({ info, release }: Lease): Promise<void> {
+    try {
+      const path = `/mounts?dir=${encodeURIComponent(info.dir)}&force=1`;
+      // Without the daemon it is the next one that clears what the dead one left.
+      const answer = await this.callIfRunning('DELETE', path);
+      if (answer === undefined) await this.start({ exitWhenIdle: true });
+    } catch (error) {
+      // Somebody else was quicker.
+      if (!(error instanceof ImgstoreError) || error.code !== 'NOT_FOUND') throw error;
+    } finally {
+      release();
+    }
   }
 
   /** See start.ts, which is loaded when it is needed: most commands find a daemon. */
-  async start(options: { exitWhenIdle: boolean }): Promise<void> {
+  async start(options: { exitWhenIdle: boolean; signal?: AbortSignal }): Promise<void> {
     const { startDaemon } = await import('./start.ts');
     await startDaemon(this.#settings, { ...options, isRunning: () => this.isRunning() });
   }
 
-  async #tryCall(method: string, path: string, body?: unknown): Promise<Answer | undefined> {
-    const response = await this.#open(method, path, body);
+  async #withDaemon<T>(signal: AbortSignal, attempt: () => Promise<T | undefined>): Promise<T> {
+    const first = await attempt();
+    if (first !== undefined) return first;
+    await this.start({ exitWhenIdle: true, signal });
+    const second = await attempt();
+    if (second !== undefined) return second;
+    throw noAnswer(this.#socketPath);
+  }
+
+  async #tryCall(
+    method: string,
+    path: string,
+    body?: unknown,
+    signal?: AbortSignal,
+  ): Promise<Answer | undefined> {
+    const response = await this.#open({ method, path, signal }, body);
     if (response === undefined) return undefined;
-    const text = await readAll(response, this.#socketPath);
-    const document: unknown = text === '' ? {} : parse(text, this.#socketPath);
-    if (response.statusCode !== 200) throw asError(document);
+    const text = await readAll(response, this.#socketPath).catch(error => {
+      throw signal?.aborted ? signal.reason : error;
+    });
+    if (response.statusCode === endingStatus) return undefined;
+    const document: unknown = parse(text, this.#socketPath);
+    if (response.statusCode !== 200) throw asError(document, this.#socketPath);
     return { document };
   }
 
-  async #tryLease(mount: MountRequest): Promise<Lease | undefined> {
-    const response = await this.#open('POST', '/mounts', mount);
-    if (response === undefined) return undefined;
-    if (response.statusCode !== 200) {
-      throw asError(parse(await readAll(response, this.#socketPath), this.#socketPath));
+  async #tryLease(mount: MountRequest, signal: AbortSignal): Promise<Lease | undefined> {
+    // Until it is granted, the signal ends the request; then it is for the holder to act on it.
+    const waiting = new AbortController();
+    const onAbort = () => waiting.abort(signal.reason);
+    signal.addEventListener('abort', onAbort);
+    if (signal.aborted) onAbort();
+    try {
+      const call = { method: 'POST', path: '/mounts', signal: waiting.signal };
+      const response = await this.#open(call, mount);
+      if (response === undefined) return undefined;
+      if (response.statusCode !== 200) {
+        const text = await readAll(response, this.#socketPath);
+        if (response.statusCode === endingStatus) return undefined;
+        throw asError(parse(text, this.#socketPath), this.#socketPath);
+      }
+      const ended = new Promise<void>(resolve => response.once('close', () => resolve()));
+      const line = await firstLine(response, this.#socketPath);
+      const info = parse(line, this.#socketPath) as MountInfo;
+      return { info, ended, release: () => response.destroy() };
+    } catch (error) {
+      throw signal.aborted ? signal.reason : error;
+    } finally {
+      signal.removeEventListener('abort', onAbort);
     }
-    const line = await firstLine(response, this.#socketPath);
-    const info = parse(line, this.#socketPath) as MountInfo;
-    return { info, release: () => response.destroy() };
   }
 
-  #open(method: string, path: string, body: unknown): Promise<IncomingMessage | undefined> {
+  #open(
+    call: { method: string; path: string; signal: AbortSignal | undefined },
+    body: unknown,
+  ): Promise<IncomingMessage | undefined> {
+    const { signal, ...target } = call;
     return new Promise((resolve, reject) => {
       const outgoing: ClientRequest = request(
-        { socketPath: this.#socketPath, method, path, agent: false },
+        { ...target, socketPath: this.#socketPath, agent: false, ...(signal && { signal }) },
         resolve,
       );
       outgoing.on('error', error => {
         const errno = errnoOf(error);
-        // A socket file without a listener is what a killed daemon leaves behind.
-        if (errno === 'ENOENT' || errno === 'ECONNREFUSED' || errno === 'ENOTDIR') {
-          resolve(undefined);
-        } else if (errno === 'ECONNRESET' || errno === 'EPIPE') reject(noAnswer(this.#socketPath));
+        if (signal?.aborted) reject(signal.reason);
+        else if (errno !== undefined && noDaemon.has(errno)) resolve(undefined);
         else reject(ioError(`Cannot talk to the daemon at ${this.#socketPath}`, error));
       });
       if (body === undefined) outgoing.end();
@@ -151,13 +198,14 @@ function parse(text: string, socketPath: string): unknown {
   }
 }
 
-function asError(document: unknown): ImgstoreError {
-  const { code, message, hint } = document as WireError;
+function asError(document: unknown, socketPath: string): ImgstoreError {
+  const { code, message, hint } = (document ?? {}) as Partial<WireError>;
+  if (code === undefined || message === undefined) return noAnswer(socketPath);
   return new ImgstoreError(code as ErrorCode, message, hint === undefined ? {} : { hint });
 }
 
 function noAnswer(socketPath: string): ImgstoreError {
   return new ImgstoreError('UNAVAILABLE', `Cannot talk to the daemon at ${socketPath}: it ended`, {
-    hint: `See daemon.log beside the socket, and run it again.`,
+    hint: 'See daemon.log beside the socket, and run it again.',
   });
 }

@@ -1,35 +1,50 @@
 /** The control API of protocol.ts over HTTP on a unix socket that only its owner can open. */
 
-import { chmod, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { ImgstoreError, ioError } from '../base/errors.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describeError, ImgstoreError, ioError } from '../base/errors.ts';
 import { KiB } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import { checkMountRequest } from './mount-request.ts';
 import type { DaemonStatus, MountInfo, MountRequest, WireError } from './protocol.ts';
 
-/** What the daemon does behind the API. */
+/** What the daemon does behind the API; protocol.ts has a line for each. */
 export interface Control {
+  readonly ending: boolean;
   mount(request: MountRequest, signal: AbortSignal): Promise<MountInfo>;
-  unmount(dir: string): Promise<void>;
+  unmount(dir: string, options: { force: boolean }): Promise<void>;
+  /** Resolves when the mount is gone, whoever took it away. */
+  whenGone(id: string): Promise<void>;
+  /** Unmounts for a holder who is gone: never rejects, logs what does not go. */
+  release(id: string): Promise<void>;
   mounts(): MountInfo[];
   status(): DaemonStatus;
   metrics(): string;
   /** From now on the daemon does not end by itself. */
   stay(): void;
-  /** Resolves when the daemon is about to end. */
+  /** Resolves when nothing is left but to answer. */
   stop(options: { force: boolean }): Promise<void>;
+}
+
+export interface ControlServer {
+  /** Takes the socket away; what is under way goes on. */
+  refuse(): void;
+  /** Resolves when all is answered, or was given the time for it. */
+  end(): Promise<void>;
 }
 
 const bodyMaxBytes = 64 * KiB;
 /** sockaddr_un has 108 bytes for the path and its NUL; see unix(7). */
 const socketPathMaxBytes = 107;
+/** For clients to take their answers when the daemon ends. */
+const lastAnswersMs = 1000;
 
 export async function serveControl(
   socketPath: string,
   control: Control,
   log: Log,
-): Promise<Server> {
+): Promise<ControlServer> {
   if (Buffer.byteLength(socketPath) > socketPathMaxBytes) {
     throw new ImgstoreError('USAGE', `Cannot listen at ${socketPath}: the path is too long`, {
       hint: 'Use a home with a shorter path (IMGSTORE_HOME).',
@@ -37,14 +52,25 @@ export async function serveControl(
   }
   const server = createServer((request, response) => {
     answer(request, response, control).catch(error => {
-      if (!(error instanceof ImgstoreError)) log('error', `control: ${describe(error)}`);
-      sendError(response, error);
+      if (!(error instanceof ImgstoreError)) log('error', `control: ${describeError(error)}`);
+      sendError(response, error, { status: control.ending ? 503 : 400 });
     });
   });
-  server.keepAliveTimeout = 1;
-  await rm(socketPath, { force: true });
+  await listen(server, socketPath);
+  const closed = new Promise<void>(resolve => server.once('close', () => resolve()));
+  return {
+    refuse: () => server.close(),
+    async end() {
+      await Promise.race([closed, sleep(lastAnswersMs, undefined, { ref: false })]);
+      server.closeAllConnections();
+    },
+  };
+}
+
+async function listen(server: Server, socketPath: string): Promise<void> {
   const umask = process.umask(0o177);
   try {
+    await rm(socketPath, { force: true });
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
       server.listen(socketPath, resolve);
@@ -54,8 +80,6 @@ export async function serveControl(
   } finally {
     process.umask(umask);
   }
-  await chmod(socketPath, 0o600);
-  return server;
 }
 
 async function answer(
@@ -64,11 +88,16 @@ async function answer(
   control: Control,
 ): Promise<void> {
   const url = new URL(request.url ?? '/', 'http://daemon');
+  const force = url.searchParams.get('force') === '1';
+  if (control.ending && url.pathname !== '/stop') {
+    const hint = 'Run it again.';
+    throw new ImgstoreError('UNAVAILABLE', 'Cannot serve: the daemon is ending', { hint });
+  }
   switch (`${request.method} ${url.pathname}`) {
     case 'POST /mounts':
       return mount(request, response, control);
     case 'DELETE /mounts':
-      await control.unmount(url.searchParams.get('dir') ?? '');
+      await control.unmount(url.searchParams.get('dir') ?? '', { force });
       return send(response, {});
     case 'GET /mounts':
       return send(response, control.mounts());
@@ -82,7 +111,7 @@ async function answer(
       control.stay();
       return send(response, {});
     case 'POST /stop':
-      await control.stop({ force: url.searchParams.get('force') === '1' });
+      await control.stop({ force });
       return send(response, {});
     default:
       throw new ImgstoreError('USAGE', `Cannot ${request.method} ${url.pathname}: no such call`);
@@ -95,21 +124,21 @@ async function mount(
   response: ServerResponse,
   control: Control,
 ): Promise<void> {
-  const wanted = checkMountRequest(await readJson(request));
   const gone = new AbortController();
   response.on('close', () => {
     if (!response.writableFinished) {
       gone.abort(new ImgstoreError('IO', 'Cannot mount: the one who asked is gone'));
     }
   });
+  const wanted = checkMountRequest(await readJson(request));
   const info = await control.mount(wanted, gone.signal);
-  if (gone.signal.aborted) return control.unmount(info.dir);
+  if (gone.signal.aborted) return control.release(info.id);
   if (!wanted.lease) return send(response, info);
-  gone.signal.addEventListener('abort', () => {
-    control.unmount(info.dir).catch(() => {}); // logged where it happens; a lease has no listener
-  });
+  gone.signal.addEventListener('abort', () => control.release(info.id));
   response.writeHead(200, { 'content-type': 'application/json' });
   response.write(`${JSON.stringify(info)}\n`);
+  await control.whenGone(info.id);
+  response.end();
 }
 
 async function readJson(request: IncomingMessage): Promise<unknown> {
@@ -134,18 +163,14 @@ function send(response: ServerResponse, document: unknown): void {
   response.end(JSON.stringify(document));
 }
 
-function sendError(response: ServerResponse, error: unknown): void {
+function sendError(response: ServerResponse, error: unknown, { status }: { status: number }) {
   const known = error instanceof ImgstoreError;
   const document: WireError = {
     code: known ? error.code : 'IO',
-    message: known ? error.message : `The daemon failed: ${describe(error)}`,
+    message: known ? error.message : `The daemon failed: ${describeError(error)}`,
     ...(known && error.hint !== undefined ? { hint: error.hint } : {}),
   };
   if (response.headersSent) return void response.destroy();
-  response.writeHead(400, { 'content-type': 'application/json' });
+  response.writeHead(status, { 'content-type': 'application/json' });
   response.end(JSON.stringify(document));
-}
-
-function describe(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

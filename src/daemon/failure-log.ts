@@ -21,6 +21,8 @@ export class FailureLog {
   readonly #reader: ChunkReader;
   readonly #log: Log;
   readonly #reported = new Map<string, number>();
+  /** The latest, reported or not. */
+  last: FailedRange | undefined;
 
   constructor(image: string, recipe: Recipe, reader: ChunkReader, log: Log) {
     this.#image = image;
@@ -30,6 +32,7 @@ export class FailureLog {
   }
 
   report(failed: FailedRange): void {
+    this.last = failed;
     const now = performance.now();
     const last = this.#reported.get(failed.chunkId);
     if (last !== undefined && now - last < repeatMs) return;

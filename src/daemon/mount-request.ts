@@ -7,12 +7,17 @@ import type { MountRequest } from './protocol.ts';
 
 export function checkMountRequest(document: unknown): MountRequest {
   if (typeof document !== 'object' || document === null) throw wrong('it is not an object');
-  const { name, store, dir, as, rw, lease, containerRuntime } = document as Record<string, unknown>;
+  const fields = document as Record<string, unknown>;
+  const { name, store, dir, as, rw, lease, keyId, containerRuntime } = fields;
   if (typeof name !== 'string') throw wrong('name is not a text');
   if (typeof store !== 'string') throw wrong('store is not a text');
   if (as !== 'erofs' && as !== 'disk') throw wrong('as is neither erofs nor disk');
   if (typeof rw !== 'boolean' || typeof lease !== 'boolean') throw wrong('a flag is not one');
   const request: MountRequest = { name, store, as, rw, lease };
+  if (keyId !== undefined) {
+    if (typeof keyId !== 'string') throw wrong('keyId is not a text');
+    request.keyId = keyId;
+  }
   if (dir !== undefined) request.dir = absolutePath('dir', dir);
   if (containerRuntime !== undefined) {
     request.containerRuntime = absolutePath('containerRuntime', containerRuntime);

@@ -30,9 +30,14 @@ export interface MountRecord {
   rw: boolean;
   state: 'mounting' | 'mounted';
   via?: MountVia;
+  /** `MAJOR:MINOR` of what is at `dir`, once it is mounted. */
+  device?: string;
   /** Set for `run`: what to end before the mount can go. */
   containerRuntime?: string;
 }
+
+const idPattern = /^m[0-9]{1,15}$/;
+const recordName = 'mount.json';
 
 /** The table's folder in a home's run folder. */
 export function mountTableFolder(runDirectory: string): string {
@@ -40,11 +45,11 @@ export function mountTableFolder(runDirectory: string): string {
 }
 
 export class MountTable {
-  readonly #directory: string;
+  readonly directory: string;
   #lastSerial = 0;
 
   private constructor(directory: string) {
-    this.#directory = directory;
+    this.directory = directory;
   }
 
   static async open(directory: string): Promise<MountTable> {
@@ -69,11 +74,11 @@ export class MountTable {
   }
 
   get #serialFile(): string {
-    return join(this.#directory, 'serial');
+    return join(this.directory, 'serial');
   }
 
   folder(id: string): string {
-    return join(this.#directory, id);
+    return join(this.directory, id);
   }
 
   /** Creates or replaces the record, atomically. */
@@ -81,9 +86,9 @@ export class MountTable {
     const folder = this.folder(record.id);
     try {
       await mkdir(folder, { recursive: true, mode: 0o700 });
-      const temporary = join(folder, 'mount.json.new');
+      const temporary = join(folder, `${recordName}.new`);
       await writeFile(temporary, `${JSON.stringify(record)}\n`, { mode: 0o600 });
-      await rename(temporary, join(folder, 'mount.json'));
+      await rename(temporary, join(folder, recordName));
     } catch (error) {
       throw ioError(`Cannot write the mount table at ${folder}`, error);
     }
@@ -91,13 +96,27 @@ export class MountTable {
 
   /** Forgets the mount and removes its folder with all that is in it; it holds no mounts any more. */
   async remove(id: string): Promise<void> {
-    await rm(this.folder(id), { recursive: true, force: true });
+    try {
+      await rm(this.folder(id), { recursive: true, force: true });
+    } catch (error) {
+      throw ioError(`Cannot remove ${this.folder(id)}`, error);
+    }
+  }
+
+  /** Removes what was left of mounts that never began, or that were all but forgotten. */
+  async removeRecordless(): Promise<void> {
+    for (const name of await readdir(this.directory)) {
+      const isFolder = idPattern.test(name);
+      if (!isFolder && !/^serial\.[0-9]+$/.test(name)) continue;
+      if (isFolder && existsSync(join(this.folder(name), recordName))) continue;
+      await rm(join(this.directory, name), { recursive: true, force: true });
+    }
   }
 
   /** Every record that is whole; a folder without one was never mounted. */
   async records(): Promise<MountRecord[]> {
     const records: MountRecord[] = [];
-    for (const id of await readdir(this.#directory)) {
+    for (const id of await readdir(this.directory)) {
       const record = await this.#read(id);
       if (record !== undefined) records.push(record);
     }
@@ -105,9 +124,9 @@ export class MountTable {
   }
 
   async #read(id: string): Promise<MountRecord | undefined> {
-    if (!/^m[0-9]{1,15}$/.test(id)) return undefined;
+    if (!idPattern.test(id)) return undefined;
     try {
-      const text = await readFile(join(this.folder(id), 'mount.json'), 'utf8');
+      const text = await readFile(join(this.folder(id), recordName), 'utf8');
       const record = JSON.parse(text) as MountRecord;
       return record.format === 1 && record.id === id ? record : undefined;
     } catch (error) {

@@ -1,15 +1,16 @@
 /**
  * The daemon's control API: HTTP on a unix socket of mode 0600. Shapes of requests and answers;
- * errors travel as { code, message, hint } with status 400.
+ * errors travel as { code, message, hint } with status 400. A daemon that is ending answers with
+ * 503, which is the same as none.
  *
- *   POST   /mounts          MountRequest → MountInfo; with `lease`, the answer stays open and the
- *                           mount ends when the connection does
- *   DELETE /mounts?dir=DIR  → {}
+ *   POST   /mounts          MountRequest → MountInfo; with `lease`, the answer stays open, the mount
+ *                           ends by force when the connection does, and the other way round
+ *   DELETE /mounts?dir=DIR  &force=1 also what is in use → {}
  *   GET    /mounts          → MountInfo[]
  *   GET    /status          → DaemonStatus
  *   GET    /metrics         Prometheus' text format
  *   POST   /stay            the daemon no longer ends by itself → {}
- *   POST   /stop            ?force=1 unmounts everything first → {}
+ *   POST   /stop            ?force=1 unmounts everything first → {} when all is done
  */
 
 import type { MountAs, MountRecord } from './mount-table.ts';
@@ -23,6 +24,8 @@ export interface MountRequest {
   dir?: string;
   as: MountAs;
   rw: boolean;
+  /** Of the owner key, where IMGSTORE_KEY gives one: the daemon must have the same. */
+  keyId?: string;
   /** The mount ends with the connection that asked for it. */
   lease: boolean;
   /** For a container on the mount: ended before the mount is. */

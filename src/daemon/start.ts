@@ -10,7 +10,8 @@ import type { Settings } from '../base/settings.ts';
 
 /** One thread waits in /dev/fuse; mounts, file reads and zstd run beside it: docs/format/fuse.md. */
 const threadPoolSize = 16;
-const startWaitMs = 15_000;
+/** More than a daemon waits for one that is ending: see lockWaitMs in run.ts. */
+const startWaitMs = 30_000;
 
 /**
  * Resolves when a daemon answers. Of several that start at once one stays, and all wait for it.
@@ -18,7 +19,11 @@ const startWaitMs = 15_000;
  */
 export async function startDaemon(
   { runDirectory, home }: Settings,
-  options: { exitWhenIdle: boolean; isRunning: () => Promise<boolean> },
+  options: {
+    exitWhenIdle: boolean;
+    isRunning: () => Promise<boolean>;
+    signal?: AbortSignal | undefined;
+  },
 ): Promise<void> {
   try {
     await mkdir(runDirectory, { recursive: true, mode: 0o700 });
@@ -26,7 +31,7 @@ export async function startDaemon(
     throw ioError(`Cannot start the daemon in ${runDirectory}`, error);
   }
   const launcher = join(import.meta.dirname, '..', 'imgstore.mjs');
-  const args = [launcher, 'daemon', 'run', '--home', home];
+  const args = [launcher, 'daemon', 'run', '--quiet', '--home', home];
   if (options.exitWhenIdle) args.push('--exit-when-idle');
   const child = spawn(process.execPath, args, {
     detached: true,
@@ -35,7 +40,7 @@ export async function startDaemon(
     env: { ...process.env, UV_THREADPOOL_SIZE: String(threadPoolSize) },
   });
   try {
-    await waitUntilReady(child, options.isRunning, join(runDirectory, 'daemon.log'));
+    await waitUntilReady(child, options, join(runDirectory, 'daemon.log'));
   } finally {
     child.stderr.destroy();
     child.unref();
@@ -44,7 +49,7 @@ export async function startDaemon(
 
 async function waitUntilReady(
   child: ChildProcessByStdio<null, null, Readable>,
-  isRunning: () => Promise<boolean>,
+  { isRunning, signal }: { isRunning: () => Promise<boolean>; signal?: AbortSignal | undefined },
   logPath: string,
 ): Promise<void> {
   let said = '';
@@ -64,16 +69,19 @@ async function waitUntilReady(
   const deadline = performance.now() + startWaitMs;
   for (let waitMs = 5; performance.now() < deadline && !failed; waitMs *= 1.2) {
     if (await isRunning()) return;
+    signal?.throwIfAborted();
     await sleep(Math.min(waitMs, 100));
   }
+  signal?.throwIfAborted();
   const reason = said
     .trim()
     .split('\n')
     .at(-1)
-    ?.replace(/^imgstore: /, '');
+    ?.replace(/^imgstore: /, '')
+    .replace(/\.$/, '');
   throw new ImgstoreError(
     'UNAVAILABLE',
     `Cannot start the daemon: ${reason || 'it does not answer'}`,
-    { hint: `See ${logPath}` },
+    reason ? {} : { hint: `See ${logPath}.` },
   );
 }

@@ -1,11 +1,11 @@
 /**
  * The read side of each store that the daemon serves from: its catalog, and its chunks through the
- * worker's tiers. The disk cache and the decoded chunks are one for all; a store is opened once.
+ * worker's tiers. The disk cache and the decoded chunks are one for all.
  */
 
+import { ImgstoreError } from '../base/errors.ts';
 import { Limiter } from '../base/limiter.ts';
 import type { Log } from '../base/log.ts';
-import { SingleFlight } from '../base/single-flight.ts';
 import { bounded } from '../cache/bounded.ts';
 import type { ChunkSource } from '../cache/chunk-source.ts';
 import { storeSource } from '../cache/store-source.ts';
@@ -16,7 +16,7 @@ import { ChunkReader } from '../image/chunk-reader.ts';
 import type { DecodedCache } from '../image/decoded-cache.ts';
 import type { OwnerKey } from '../keys/keys.ts';
 import { openStore } from '../store/open-store.ts';
-import { openRoot } from '../store/root.ts';
+import { openRoot, type Root } from '../store/root.ts';
 
 /** Requests to one store at once: enough to hide its latency, few enough not to be a burden. */
 const storeRequestsMax = 32;
@@ -28,6 +28,11 @@ export interface ServedStore {
   reader: ChunkReader;
 }
 
+interface Served extends ServedStore {
+  root: Root;
+  key: OwnerKey;
+}
+
 export interface StoresOptions {
   diskCache: ChunkSource;
   decoded: DecodedCache;
@@ -37,28 +42,40 @@ export interface StoresOptions {
 
 export class Stores {
   readonly #options: StoresOptions;
-  readonly #open = new Map<string, ServedStore>();
-  readonly #opening = new SingleFlight<string, ServedStore>();
+  readonly #served = new Map<string, Served>();
 
   constructor(options: StoresOptions) {
     this.#options = options;
   }
 
-  /** The store at a location, opened if it is not yet. A failure is not remembered. */
-  async get(location: string): Promise<ServedStore> {
-    const there = this.#open.get(location);
-    if (there !== undefined) return there;
-    return this.#opening.run(location, async () => {
-      const { diskCache, decoded, ownerKey, log } = this.#options;
-      const root = await openRoot(await openStore(location), { create: false });
-      const store = bounded(verified(storeSource(root)), new Limiter(storeRequestsMax));
-      const tiers = tiered([diskCache, store], { log });
-      const served = {
-        catalog: new Catalog(root, await ownerKey()),
-        reader: new ChunkReader(tiers, decoded, { chunksInFlightMax }),
-      };
-      this.#open.set(location, served);
-      return served;
-    });
+  /**
+   * The store at a location. Its root and our key are looked up each time, since either may have
+   * changed; what serves them is kept while they are the same. `keyId`: the key that the user means,
+   * if it is not the one of the keys folder. Errors: KEY, and those of openRoot.
+   */
+  async get(
+    location: string,
+    { keyId }: { keyId?: string | undefined } = {},
+  ): Promise<ServedStore> {
+    const key = await this.#options.ownerKey();
+    if (keyId !== undefined && keyId !== key.id) {
+      throw new ImgstoreError('KEY', `Cannot use owner key ${keyId}: the daemon has ${key.id}`, {
+        hint: 'Unmount everything and stop it (imgstore daemon stop), then run it again.',
+      });
+    }
+    const root = await openRoot(await openStore(location), { create: false });
+    const served = this.#served.get(location);
+    if (served?.root.id === root.id && served.key.id === key.id) return served;
+    const fresh = this.#serve(root, key);
+    this.#served.set(location, fresh);
+    return fresh;
+  }
+
+  #serve(root: Root, key: OwnerKey): Served {
+    const { diskCache, decoded, log } = this.#options;
+    const store = bounded(verified(storeSource(root)), new Limiter(storeRequestsMax));
+    const tiers = tiered([diskCache, store], { log });
+    const reader = new ChunkReader(tiers, decoded, { chunksInFlightMax });
+    return { root, key, catalog: new Catalog(root, key), reader };
   }
 }

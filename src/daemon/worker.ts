@@ -1,25 +1,36 @@
 /**
- * The mounts of one worker: each is an image's disk on the FUSE server, the kernel's EROFS on that,
- * and, if writable, an overlay on top. Built bottom up, taken down top down, and a build that fails
- * or is given up half-way takes down what it has built.
+ * The mounts of one worker: each is an image's disk on the FUSE server with the kernel's layers on
+ * top. A build that fails or is given up half-way takes down what it has built.
  *
- * Invariant: the table has a record of every mount before it begins and until it is gone.
+ * Invariants: the table has a record of every mount before it begins and until it is gone; a folder
+ * has one mount of ours at most; a mount that cannot be taken down stays known, to be tried again.
  */
 
 import { mkdir, realpath, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError, errnoOf, ImgstoreError, ioError } from '../base/errors.ts';
+import { Limiter } from '../base/limiter.ts';
 import type { Log } from '../base/log.ts';
-import { deleteContainer } from '../container/runtime.ts';
-import { bindMount, listMounts, mountErofs, mountOverlay, unmount } from '../fuse/mount.ts';
+import { containerOf, deleteContainer } from '../container/runtime.ts';
+import { listMounts } from '../fuse/mount.ts';
 import type { FuseServer } from '../fuse/server.ts';
 import { LazyDisk } from '../image/lazy-disk.ts';
 import { formatImageName, parseImageName } from '../recipe/name.ts';
 import { sealedSizes } from '../recipe/recipe.ts';
 import { FailureLog } from './failure-log.ts';
+import { mountLayers, unmountLayers } from './layers.ts';
 import type { MountRecord, MountTable } from './mount-table.ts';
 import type { MountInfo, MountRequest } from './protocol.ts';
 import type { Stores } from './stores.ts';
+
+/**
+ * Each holds a thread of libuv's pool until the reads behind it are answered, which takes others:
+ * far below the pool's size, see start.ts.
+ */
+const mountCallsMax = 2;
+/** When the one who held a mount is gone, nobody else will try again. */
+const releaseWaitsMs = [0, 100, 1000, 5000, 30_000];
 
 export interface WorkerOptions {
   table: MountTable;
@@ -37,6 +48,7 @@ interface Mount {
   mountMs: number;
   /** Set while it is being taken down: who asks again waits for the same. */
   leaving: Promise<void> | undefined;
+  gone: PromiseWithResolvers<void>;
 }
 
 export class Worker {
@@ -44,13 +56,21 @@ export class Worker {
   readonly #mounts = new Map<string, Mount>();
   /** Folders on which a mount is being made. */
   readonly #reserved = new Set<string>();
+  readonly #building = new Set<Promise<Mount>>();
+  readonly #mountCalls = new Limiter(mountCallsMax);
+  readonly #ending = new AbortController();
 
   constructor(options: WorkerOptions) {
     this.#options = options;
   }
 
   get busy(): boolean {
-    return this.#mounts.size > 0 || this.#reserved.size > 0;
+    return this.#mounts.size > 0 || this.#building.size > 0;
+  }
+
+  /** True from `close` on: nothing is mounted any more. */
+  get closing(): boolean {
+    return this.#ending.signal.aborted;
   }
 
   list(): MountInfo[] {
@@ -58,20 +78,86 @@ export class Worker {
   }
 
   /**
-   * Errors: NOT_FOUND no such name or folder, BUSY something is mounted there, KEY, CORRUPT, IO;
-   * whatever they are, nothing is left behind.
+   * Errors: NOT_FOUND no such name or folder, BUSY something is mounted there, KEY, CORRUPT, IO,
+   * UNAVAILABLE this worker ends; whatever they are, nothing is left behind.
    */
   async mount(request: MountRequest, signal: AbortSignal): Promise<MountInfo> {
+    const ending = this.#ending.signal;
+    ending.throwIfAborted();
+    const building = this.#mount(request, AbortSignal.any([signal, ending]));
+    this.#building.add(building);
+    try {
+      return this.#info(await building);
+    } finally {
+      this.#building.delete(building);
+    }
+  }
+
+  /** Resolves when the mount is gone. */
+  async whenGone(id: string): Promise<void> {
+    await this.#mounts.get(id)?.gone.promise;
+  }
+
+  /**
+   * Errors: NOT_FOUND if it is not ours, BUSY if it is in use; then it stays as it was. With `force`
+   * it goes out of sight, and who uses it can read what the kernel has kept of it.
+   */
+  async unmount(dir: string, { force = false }: { force?: boolean } = {}): Promise<void> {
+    const mount = this.#mountAt(dir);
+    if (mount === undefined) {
+      const message = `Cannot unmount ${dir}: imgstore mounted nothing there`;
+      throw new ImgstoreError('NOT_FOUND', message, {
+        hint: 'imgstore mounts shows what is mounted.',
+      });
+    }
+    if (force) await mount.leaving?.catch(() => {}); // it may have been a try without force
+    if (this.#mounts.has(mount.record.id)) await this.#leave(mount, force);
+  }
+
+  /** Unmounts by force and does not give up soon: for a mount whose holder is gone. */
+  async release(id: string): Promise<void> {
+    for (const waitMs of releaseWaitsMs) {
+      await sleep(waitMs, undefined, { ref: false });
+      const mount = this.#mounts.get(id);
+      if (mount === undefined) return;
+      try {
+        return await this.unmount(mount.record.dir, { force: true });
+      } catch (error) {
+        this.#warn(mount.record, error);
+      }
+    }
+  }
+
+  /**
+   * Takes no more mounts and unmounts those that there are, newest first. Errors: BUSY if there are
+   * any and `force` is not set; then all is as it was. What cannot be unmounted is logged.
+   */
+  async close({ force }: { force: boolean }): Promise<void> {
+    if (!force && this.busy) {
+      const count = this.#mounts.size + this.#building.size;
+      throw new ImgstoreError('BUSY', `Cannot stop the daemon: ${count} mounted`, {
+        hint: 'Unmount them first (imgstore mounts), or use --force.',
+      });
+    }
+    const hint = 'Run it again.';
+    this.#ending.abort(
+      new ImgstoreError('UNAVAILABLE', 'Cannot mount: the daemon is ending', { hint }),
+    );
+    await Promise.allSettled(this.#building);
+    for (const { record } of [...this.#mounts.values()].reverse()) {
+      await this.unmount(record.dir, { force: true }).catch(error => this.#warn(record, error));
+    }
+  }
+
+  async #mount(request: MountRequest, signal: AbortSignal): Promise<Mount> {
     const started = performance.now();
     const { table } = this.#options;
     const serial = await table.newSerial();
     const id = `m${serial}`;
-    const dir =
-      request.dir === undefined
-        ? join(table.folder(id), 'rootfs')
-        : await this.#checkedFolder(request.dir);
-    this.#reserved.add(dir);
+    const ownFolder = request.dir === undefined;
+    const dir = ownFolder ? join(table.folder(id), 'rootfs') : await this.#reserve(request.dir!);
     try {
+      const { containerRuntime } = request;
       const record: MountRecord = {
         format: 1,
         id,
@@ -83,40 +169,27 @@ export class Worker {
         as: request.as,
         rw: request.rw,
         state: 'mounting',
-        ...(request.containerRuntime === undefined
-          ? {}
-          : { containerRuntime: request.containerRuntime }),
+        ...(containerRuntime === undefined ? {} : { containerRuntime }),
       };
-      const mount = await this.#build(record, request.dir === undefined, signal);
+      const mount = await this.#build(record, { ownFolder, keyId: request.keyId, signal });
       mount.mountMs = performance.now() - started;
       this.#mounts.set(id, mount);
-      return this.#info(mount);
+      return mount;
     } finally {
       this.#reserved.delete(dir);
     }
   }
 
-  /** Errors: NOT_FOUND if it is not ours, BUSY if it is in use; then it stays as it was. */
-  async unmount(dir: string, options: { force?: boolean } = {}): Promise<void> {
-    const mount = [...this.#mounts.values()].find(({ record }) => record.dir === dir);
-    if (mount === undefined) {
-      throw new ImgstoreError(
-        'NOT_FOUND',
-        `Cannot unmount ${dir}: imgstore mounted nothing there`,
-        {
-          hint: 'imgstore mounts shows what is mounted.',
-        },
-      );
-    }
-    mount.leaving ??= this.#leave(mount, options.force === true).finally(() => {
-      mount.leaving = undefined;
-    });
-    await mount.leaving;
-  }
-
-  async #build(record: MountRecord, ownFolder: boolean, signal: AbortSignal): Promise<Mount> {
+  async #build(
+    record: MountRecord,
+    {
+      ownFolder,
+      keyId,
+      signal,
+    }: { ownFolder: boolean; keyId?: string | undefined; signal: AbortSignal },
+  ): Promise<Mount> {
     const { stores, table, fuse, log } = this.#options;
-    const store = await stores.get(record.store);
+    const store = await stores.get(record.store, { keyId });
     const name = parseImageName(record.name);
     const { recipe, recipeId } = await store.catalog.open(name, { signal });
     record.recipe = recipeId;
@@ -129,57 +202,43 @@ export class Worker {
     const disk = new LazyDisk(recipe, store.reader, {
       onFailure: failed => failures.report(failed),
     });
+    const folder = table.folder(record.id);
+    const mountCalls = this.#mountCalls;
     try {
       await table.write(record);
-      signal.throwIfAborted();
       fuse.add(record.id, record.serial, disk);
       if (ownFolder) await mkdir(record.dir);
-      await this.#mountLayers(record, signal);
+      await mountLayers(record, { folder, fuse, mountCalls, signal, log });
       record.state = 'mounted';
       await table.write(record);
       signal.throwIfAborted();
     } catch (error) {
       await this.#takeDown(record, true).catch(reason => this.#warn(record, reason));
-      throw error;
+      throw failures.last === undefined ? error : unreadable(record, failures.last.error);
     }
-    const sizes = sealedSizes(recipe);
-    let storedBytes = 0;
-    for (const sizeBytes of sizes.values()) storedBytes += sizeBytes;
+    const sizes = [...sealedSizes(recipe).values()];
     return {
       record,
       disk,
       configText: recipe.details.configText ?? null,
-      chunks: sizes.size,
-      storedBytes,
+      chunks: sizes.length,
+      storedBytes: sizes.reduce((sum, sizeBytes) => sum + sizeBytes, 0),
       mountMs: 0,
       leaving: undefined,
+      gone: Promise.withResolvers(),
     };
   }
 
-  async #mountLayers(record: MountRecord, signal: AbortSignal): Promise<void> {
-    const { fuse, table, log } = this.#options;
-    if (record.as === 'disk') {
-      const served = join(fuse.mountPoint, record.id);
-      await bindMount({ from: served, to: record.dir, readOnly: true });
-      return;
-    }
-    const folder = table.folder(record.id);
-    const lower = join(folder, 'lower');
-    if (record.rw) await mkdir(lower);
-    const directory = record.rw ? lower : record.dir;
-    const { via } = await mountErofs({ diskPath: fuse.path(record.id), directory, log });
-    record.via = via;
-    if (!record.rw) return;
-    signal.throwIfAborted();
-    const [upper, work] = [join(folder, 'upper'), join(folder, 'work')];
-    await Promise.all([mkdir(upper), mkdir(work)]);
-    await mountOverlay({ lower, upper, work, directory: record.dir });
-  }
-
-  async #leave(mount: Mount, force: boolean): Promise<void> {
-    const { record } = mount;
-    await this.#takeDown(record, force);
-    this.#mounts.delete(record.id);
+  #leave(mount: Mount, force: boolean): Promise<void> {
+    mount.leaving ??= this.#takeDown(mount.record, force)
+      .then(() => {
+        this.#mounts.delete(mount.record.id);
+        mount.gone.resolve();
+      })
+      .finally(() => {
+        mount.leaving = undefined;
+      });
+    return mount.leaving;
   }
 
   /** Takes down what there is of a mount; what is not there is no error. */
@@ -187,43 +246,34 @@ export class Worker {
     const { fuse, table } = this.#options;
     const folder = table.folder(record.id);
     if (record.containerRuntime !== undefined) {
-      const stateDirectory = join(folder, 'container');
-      await deleteContainer({ runtime: record.containerRuntime, stateDirectory, id: record.id });
+      await deleteContainer(containerOf(record.containerRuntime, folder));
     }
-    const ours = [record.dir, join(folder, 'lower')];
-    for (const directory of ours) await this.#unmountIfThere(directory, force);
+    await unmountLayers(record, folder, { force });
     await fuse.remove(record.id);
-    const left = (await listMounts()).filter(m => m.mountPoint.startsWith(`${folder}/`));
-    if (left.length > 0) throw new ImgstoreError('BUSY', `Cannot remove ${folder}: it has mounts`);
     await table.remove(record.id);
   }
 
-  async #unmountIfThere(directory: string, force: boolean): Promise<void> {
-    const there = (await listMounts()).some(mount => mount.mountPoint === directory);
-    if (!there) return;
-    await unmount(directory, { detach: force });
+  /** The folder as the kernel names it, kept from other mounts until it is deleted from #reserved. */
+  async #reserve(dir: string): Promise<string> {
+    const path = await checkedFolder(dir);
+    // Ours, but somebody else has unmounted it: the rest of it goes first.
+    if (this.#mountAt(path) !== undefined && !(await isMountPoint(path))) await this.unmount(path);
+    const taken = await isMountPoint(path);
+    if (taken || this.#reserved.has(path) || this.#mountAt(path) !== undefined) {
+      throw new ImgstoreError(
+        'BUSY',
+        `Cannot mount on ${dir}: something is mounted there already`,
+        {
+          hint: 'Unmount it first, or name another folder.',
+        },
+      );
+    }
+    this.#reserved.add(path);
+    return path;
   }
 
-  async #checkedFolder(dir: string): Promise<string> {
-    const what = `Cannot mount on ${dir}`;
-    try {
-      const path = await realpath(dir);
-      if (!(await stat(path)).isDirectory()) {
-        throw new ImgstoreError('IO', `${what}: it is not a directory`, { hint: 'Name a folder.' });
-      }
-      const mounted = (await listMounts()).some(mount => mount.mountPoint === path);
-      if (mounted || this.#reserved.has(path)) {
-        throw new ImgstoreError('BUSY', `${what}: something is mounted there already`, {
-          hint: 'Unmount it first, or name another folder.',
-        });
-      }
-      return path;
-    } catch (error) {
-      if (errnoOf(error) === 'ENOENT') {
-        throw new ImgstoreError('NOT_FOUND', `${what}: no such folder`, { hint: 'Make it first.' });
-      }
-      throw ioError(what, error);
-    }
+  #mountAt(dir: string): Mount | undefined {
+    return [...this.#mounts.values()].find(({ record }) => record.dir === dir);
   }
 
   #warn(record: MountRecord, error: unknown): void {
@@ -256,4 +306,30 @@ export class Worker {
       mountMs: mount.mountMs,
     };
   }
+}
+
+async function isMountPoint(path: string): Promise<boolean> {
+  return (await listMounts()).some(({ mountPoint }) => mountPoint === path);
+}
+
+async function checkedFolder(dir: string): Promise<string> {
+  const what = `Cannot mount on ${dir}`;
+  try {
+    const path = await realpath(dir);
+    if ((await stat(path)).isDirectory()) return path;
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT') throw ioError(what, error);
+    throw new ImgstoreError('NOT_FOUND', `${what}: no such folder`, { hint: 'Make it first.' });
+  }
+  throw new ImgstoreError('IO', `${what}: it is not a directory`, { hint: 'Name a folder.' });
+}
+
+/** The kernel only says that it could not read; this says what. */
+function unreadable({ name, dir }: MountRecord, cause: unknown): ImgstoreError {
+  const code = cause instanceof ImgstoreError ? cause.code : 'IO';
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new ImgstoreError(code, `Cannot mount ${name} on ${dir}: ${reason}`, {
+    hint: `imgstore verify ${name} shows what is damaged; pushing it with --force mends it`,
+    cause,
+  });
 }

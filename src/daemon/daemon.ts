@@ -1,0 +1,164 @@
+/**
+ * One worker's daemon behind its control API: the worker, what its mounts read through, and when it
+ * ends: asked to, by a signal, or because nothing has been mounted for a while.
+ */
+
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ImgstoreError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import type { Settings } from '../base/settings.ts';
+import { DiskCache } from '../cache/disk-cache.ts';
+import { unmount } from '../fuse/mount.ts';
+import { FuseServer } from '../fuse/server.ts';
+import { DecodedCache } from '../image/decoded-cache.ts';
+import { loadOwnerKey } from '../keys/load.ts';
+import type { Control } from './control-server.ts';
+import { formatMetrics } from './metrics.ts';
+import { MountTable, mountTableFolder } from './mount-table.ts';
+import type { DaemonStatus, MountInfo, MountRequest } from './protocol.ts';
+import { recover } from './recover.ts';
+import { Stores } from './stores.ts';
+import { Worker } from './worker.ts';
+
+const idleExitMs = 10_000;
+const idleCheckMs = 1000;
+
+export interface DaemonOptions {
+  settings: Settings;
+  env: NodeJS.ProcessEnv;
+  exitWhenIdle: boolean;
+  log: Log;
+}
+
+interface Parts {
+  fuse: FuseServer;
+  worker: Worker;
+  diskCache: DiskCache;
+  decoded: DecodedCache;
+}
+
+export class Daemon implements Control {
+  readonly #parts: Parts;
+  readonly #log: Log;
+  readonly #startedMs = performance.now();
+  readonly #wanted = Promise.withResolvers<void>();
+  readonly #closed = Promise.withResolvers<void>();
+  #mayExit: boolean;
+
+  private constructor(parts: Parts, options: DaemonOptions) {
+    this.#parts = parts;
+    this.#log = options.log;
+    this.#mayExit = options.exitWhenIdle;
+  }
+
+  /** Clears what a killed one left, then serves disks. Errors: those of FuseServer.mount, IO. */
+  static async open(options: DaemonOptions): Promise<Daemon> {
+    const { settings, env, log } = options;
+    const table = await MountTable.open(mountTableFolder(settings.runDirectory));
+    const mountPoint = join(settings.runDirectory, 'fuse');
+    await recover(table, mountPoint, log);
+    await mkdir(mountPoint, { recursive: true, mode: 0o700 });
+    const fuse = await FuseServer.mount({ mountPoint, log });
+    const diskCache = new DiskCache({
+      folder: settings.cacheDirectory,
+      sizeMaxBytes: settings.diskCacheMaxBytes,
+      log,
+    });
+    const decoded = new DecodedCache(settings.memoryCacheMaxBytes);
+    const directory = settings.keysDirectory;
+    const ownerKey = () => loadOwnerKey({ directory, env, create: false });
+    const stores = new Stores({ diskCache, decoded, ownerKey, log });
+    const worker = new Worker({ table, stores, fuse, log });
+    return new Daemon({ fuse, worker, diskCache, decoded }, options);
+  }
+
+  get ending(): boolean {
+    return this.#parts.worker.closing;
+  }
+
+  mount(request: MountRequest, signal: AbortSignal): Promise<MountInfo> {
+    return this.#parts.worker.mount(request, signal);
+  }
+
+  unmount(dir: string, options: { force: boolean }): Promise<void> {
+    return this.#parts.worker.unmount(dir, options);
+  }
+
+  whenGone(id: string): Promise<void> {
+    return this.#parts.worker.whenGone(id);
+  }
+
+  release(id: string): Promise<void> {
+    return this.#parts.worker.release(id);
+  }
+
+  mounts(): MountInfo[] {
+    return this.#parts.worker.list();
+  }
+
+  status(): DaemonStatus {
+    const { worker, decoded, diskCache } = this.#parts;
+    return {
+      pid: process.pid,
+      mounts: worker.list().length,
+      uptimeSeconds: Math.round((performance.now() - this.#startedMs) / 1000),
+      memoryBytes: process.memoryUsage.rss(),
+      memoryCacheBytes: decoded.sizeBytes,
+      diskCacheBytes: diskCache.stats().bytes,
+    };
+  }
+
+  metrics(): string {
+    return formatMetrics(this.status(), this.mounts());
+  }
+
+  stay(): void {
+    this.#mayExit = false;
+  }
+
+  async stop({ force }: { force: boolean }): Promise<void> {
+    if (!this.ending) await this.#parts.worker.close({ force });
+    this.#wanted.resolve();
+    await this.#closed.promise;
+  }
+
+  /** Resolves when it is time to close: after `stop`, when the signal comes, or when idle. */
+  async untilEnd(signal: AbortSignal): Promise<void> {
+    let lastBusyMs = performance.now();
+    const check = setInterval(() => {
+      if (this.#parts.worker.busy) lastBusyMs = performance.now();
+      else if (this.#mayExit && performance.now() - lastBusyMs > idleExitMs) this.#wanted.resolve();
+    }, idleCheckMs);
+    const onAbort = () => this.#wanted.resolve();
+    signal.addEventListener('abort', onAbort);
+    if (signal.aborted) onAbort();
+    await this.#wanted.promise;
+    clearInterval(check);
+    signal.removeEventListener('abort', onAbort);
+  }
+
+  /** Unmounts everything, in use or not: whoever closes has decided that. */
+  async close(): Promise<void> {
+    const { worker, fuse, diskCache } = this.#parts;
+    try {
+      await worker.close({ force: true });
+      await closeFuse(fuse, this.#log);
+      await diskCache.close();
+    } finally {
+      this.#closed.resolve();
+    }
+  }
+}
+
+/** Something may still use a disk that went out of sight: it gets errors from now on. */
+async function closeFuse(fuse: FuseServer, log: Log): Promise<void> {
+  try {
+    await fuse.close();
+  } catch (error) {
+    if (!(error instanceof ImgstoreError) || error.code !== 'BUSY') throw error;
+    log('warn', 'Ending while images that were unmounted by force are in use');
+    await unmount(fuse.mountPoint, { detach: true });
+    await fuse.close();
+  }
+}
