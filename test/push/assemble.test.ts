@@ -138,7 +138,7 @@ function filesByPath({ tree }: PlacedTree): Map<string, FileContent> {
 }
 
 test('what is pushed is read back, every attribute and every byte', async () => {
-  for (const random of seeded(15)) {
+  for (const random of seeded(10)) {
     const placed = treeWithLargeFiles(random);
     const { recipe, disk } = await push(placed, random, random);
     assert.equal(recipe.metadataSizeBytes % 4096, 0);

@@ -127,7 +127,7 @@ test('killed with SIGKILL at any moment, round after round in one store', async 
     const target = await targetOn(new MemoryStore(), 'app');
     possible.add((await pushImage(numberedImage(number), target)).recipe);
   }
-  for (let round = 0; round < 6; round++) {
+  for (let round = 0; round < 4; round++) {
     const { child, result } = startCommand(process.execPath, [pusher, folder, 'alternate']);
     // A second push begins, so the first one is done.
     for await (const text of child.stdout!.iterator({ destroyOnReturn: false }))

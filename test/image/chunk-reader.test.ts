@@ -1,0 +1,209 @@
+import assert from 'node:assert/strict';
+import { beforeEach, test } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { ChunkSource } from '../../src/cache/chunk-source.ts';
+import { ChunkReader, newReadCounters } from '../../src/image/chunk-reader.ts';
+import { DecodedCache } from '../../src/image/decoded-cache.ts';
+import type { ChunkSegment } from '../../src/recipe/recipe.ts';
+import { FaultySource } from '../support/faulty-source.ts';
+import { MemorySource } from '../support/memory-source.ts';
+import { manyBytes } from '../support/pushing.ts';
+import { Random } from '../support/random.ts';
+import { shelve } from './support.ts';
+
+const random = new Random(1);
+const plain = manyBytes(random, 100_000);
+let shelf: MemorySource;
+let segment: ChunkSegment;
+
+beforeEach(async () => {
+  shelf = new MemorySource('store');
+  segment = await shelve(shelf, plain);
+});
+
+function readerOf(
+  source: ChunkSource,
+  chunksInFlightMax = 4,
+  memoryBytes = 10_000_000,
+): ChunkReader {
+  return new ChunkReader(source, new DecodedCache(memoryBytes), { chunksInFlightMax });
+}
+
+/** As a cache on this worker's disk. */
+function cacheOf(chunks: ReadonlyMap<string, Buffer>): MemorySource {
+  const cache = new MemorySource('l1', { verified: false });
+  for (const [id, sealed] of chunks)
+    cache.chunks.set(id as ChunkSegment['id'], Buffer.from(sealed));
+  return cache;
+}
+
+/** A cache in front of the store, as simple as can be. */
+class TwoTiers implements ChunkSource {
+  readonly tier = 'both';
+  readonly #cache: MemorySource;
+  readonly #store: MemorySource;
+
+  constructor(cache: MemorySource, store: MemorySource) {
+    this.#cache = cache;
+    this.#store = store;
+  }
+  async get(...args: Parameters<ChunkSource['get']>) {
+    return (await this.#cache.get(...args)) ?? (await this.#store.get(...args));
+  }
+  put = async () => {};
+  async drop(id: ChunkSegment['id']) {
+    await this.#cache.drop(id);
+  }
+  close = async () => {};
+}
+
+test('a chunk is fetched, opened and kept in memory', async () => {
+  const reader = readerOf(shelf);
+  const counters = newReadCounters();
+  assert.equal(reader.peek(segment, counters), undefined);
+  assert.ok((await reader.read(segment, counters)).equals(plain));
+  assert.ok(reader.peek(segment, counters)!.equals(plain));
+  assert.deepEqual(shelf.calls, [`get ${segment.id}`]);
+  assert.deepEqual(Object.fromEntries(counters.hits), { store: 1, memory: 1 });
+  assert.equal(counters.chunksFetched, 1);
+  assert.equal(counters.storedBytesFetched, segment.sealedSizeBytes);
+});
+
+test('one fetch for however many wait for a chunk', async () => {
+  const source = new FaultySource(shelf, 'hold');
+  const reader = readerOf(source);
+  const counters = newReadCounters();
+  const reads = Array.from({ length: 50 }, () => reader.read({ ...segment }, counters));
+  await nextTurn();
+  assert.equal(source.gets, 1);
+  assert.equal(reader.chunksInFlight, 1);
+  source.release();
+  const answers = await Promise.all(reads);
+  for (const answer of answers) assert.equal(answer, answers[0], 'the same bytes, not copies');
+  assert.ok(answers[0]!.equals(plain));
+  assert.deepEqual(Object.fromEntries(counters.hits), { 'in-flight': 49, store: 1 });
+  assert.equal(reader.chunksInFlight, 0);
+});
+
+test('a fault reaches all who wait, and the next reader tries again', async () => {
+  const source = new FaultySource(shelf, 'fault');
+  const reader = readerOf(source);
+  const counters = newReadCounters();
+  const reads = [1, 2, 3].map(() => reader.read(segment, counters));
+  for (const { status } of await Promise.allSettled(reads)) assert.equal(status, 'rejected');
+  assert.equal(source.gets, 1);
+  assert.equal(reader.chunksInFlight, 0);
+  source.plan = () => 'work';
+  assert.ok((await reader.read(segment, counters)).equals(plain));
+});
+
+test('no more chunks are in flight than allowed', async () => {
+  const segments: ChunkSegment[] = [];
+  for (let i = 0; i < 20; i++) segments.push(await shelve(shelf, manyBytes(random, 5000)));
+  const source = new FaultySource(shelf, 'hold');
+  const reader = readerOf(source, 3);
+  const counters = newReadCounters();
+  const reads = Promise.all(segments.map(one => reader.read(one, counters)));
+  let done = false;
+  reads.then(() => {
+    done = true;
+  });
+  while (!done) {
+    source.release();
+    await nextTurn();
+  }
+  assert.equal(source.runningMost, 3);
+  assert.equal(source.gets, 20);
+});
+
+test('a chunk that no tier has', async () => {
+  shelf.chunks.clear();
+  const counters = newReadCounters();
+  await assert.rejects(readerOf(shelf).read(segment, counters), {
+    code: 'NOT_FOUND',
+    message: new RegExp(`Cannot find chunk ${segment.id}`),
+  });
+  assert.deepEqual(counters.hits, new Map());
+});
+
+test('a torn copy of a cache is dropped, and the next tier is asked', async () => {
+  const cache = cacheOf(shelf.chunks);
+  cache.chunks.get(segment.id)![50_000]! ^= 1;
+  const reader = readerOf(new TwoTiers(cache, shelf));
+  const counters = newReadCounters();
+  assert.ok((await reader.read(segment, counters)).equals(plain));
+  assert.deepEqual(cache.calls, [`get ${segment.id}`, `drop ${segment.id}`, `get ${segment.id}`]);
+  assert.deepEqual(Object.fromEntries(counters.hits), { l1: 1, store: 1 });
+  assert.equal(counters.chunksFetched, 1, 'what the cache had was not fetched');
+});
+
+test('a copy that is torn again is a fault, not an endless loop', async () => {
+  const cache = cacheOf(shelf.chunks);
+  cache.chunks.get(segment.id)![50_000]! ^= 1;
+  cache.drop = async () => {};
+  const reader = readerOf(new TwoTiers(cache, shelf));
+  await assert.rejects(reader.read(segment, newReadCounters()), { code: 'CORRUPT' });
+});
+
+test('a torn copy that no other tier has', async () => {
+  const cache = cacheOf(shelf.chunks);
+  cache.chunks.get(segment.id)!.fill(0);
+  shelf.chunks.clear();
+  const reader = readerOf(new TwoTiers(cache, shelf));
+  await assert.rejects(reader.read(segment, newReadCounters()), { code: 'NOT_FOUND' });
+});
+
+test('what a verified source has is not asked for twice', async () => {
+  shelf.chunks.get(segment.id)![50_000]! ^= 1;
+  const reader = readerOf(shelf);
+  await assert.rejects(reader.read(segment, newReadCounters()), { code: 'CORRUPT' });
+  assert.deepEqual(shelf.calls, [`get ${segment.id}`]);
+});
+
+const wrongKey = () => ({ ...segment, key: Buffer.alloc(32, 7) });
+const wrongSize = () => ({ ...segment, plainSizeBytes: segment.plainSizeBytes - 1 });
+
+test('a recipe that is wrong gets nothing from memory, and costs nobody a copy', async () => {
+  for (const wrong of [wrongKey(), wrongSize()]) {
+    const cache = cacheOf(shelf.chunks);
+    const reader = readerOf(new TwoTiers(cache, shelf));
+    const counters = newReadCounters();
+    await reader.read(segment, counters);
+    assert.equal(reader.peek(wrong, counters), undefined);
+    await assert.rejects(reader.read(wrong, counters), { code: 'CORRUPT' });
+    assert.ok(!cache.calls.includes(`drop ${segment.id}`), 'the copy fits its id');
+    assert.ok(reader.peek(segment, counters)!.equals(plain));
+  }
+});
+
+test('a recipe that is wrong shares no flight, neither as the first nor as the second', async () => {
+  for (const wrong of [wrongKey(), wrongSize()]) {
+    for (const wrongFirst of [true, false]) {
+      const source = new FaultySource(shelf, 'hold');
+      const reader = readerOf(source, 4, 0);
+      const counters = newReadCounters();
+      const order = wrongFirst ? [wrong, segment, segment] : [segment, wrong, segment];
+      const reads = order.map(one => reader.read(one, counters));
+      const settled = Promise.allSettled(reads);
+      while (source.gets < 2) await nextTurn();
+      for (let i = 0; i < 3; i++) {
+        await nextTurn();
+        source.release();
+      }
+      const answers = await settled;
+      order.forEach((one, i) => {
+        const answer = answers[i]!;
+        if (one === wrong) assert.equal(answer.status, 'rejected');
+        else assert.ok(answer.status === 'fulfilled' && answer.value.equals(plain));
+      });
+      assert.equal(reader.chunksInFlight, 0);
+    }
+  }
+});
+
+test('without room in memory every read fetches, and is right', async () => {
+  const reader = readerOf(shelf, 4, 0);
+  const counters = newReadCounters();
+  for (let i = 0; i < 3; i++) assert.ok((await reader.read(segment, counters)).equals(plain));
+  assert.equal(counters.chunksFetched, 3);
+});

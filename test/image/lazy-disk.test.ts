@@ -1,0 +1,185 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ImgstoreError } from '../../src/base/errors.ts';
+import { chunkSizeMaxBytes, TiB } from '../../src/base/limits.ts';
+import { diskSource, metadataSource } from '../../src/image/disk-source.ts';
+import { type FailedRange, LazyDisk } from '../../src/image/lazy-disk.ts';
+import type { Segment } from '../../src/recipe/recipe.ts';
+import { MemorySource } from '../support/memory-source.ts';
+import { manyBytes, readerOf } from '../support/pushing.ts';
+import { type Random, seeded } from '../support/random.ts';
+import { recipeOf, shelve } from './support.ts';
+
+/** Chunks of any sizes, some of them several times, and runs of zeros. */
+async function randomDisk(random: Random, source: MemorySource) {
+  const parts: { segment: Segment; bytes: Buffer }[] = [];
+  for (let i = random.between(1, 25); i > 0; i--) {
+    const size = random.between(1, random.pick([10, 5000, 200_000, chunkSizeMaxBytes]));
+    if (parts.length > 0 && random.chance(0.2)) {
+      parts.push(random.pick(parts));
+    } else if (random.chance(0.3)) {
+      const plainSizeBytes = size * random.pick([1, 3]);
+      const segment: Segment = { kind: 'zero', plainSizeBytes };
+      parts.push({ segment, bytes: Buffer.alloc(plainSizeBytes) });
+    } else {
+      const bytes = manyBytes(random, size);
+      parts.push({ segment: await shelve(source, bytes), bytes });
+    }
+  }
+  const recipe = recipeOf(parts.map(({ segment }) => segment));
+  return { recipe, bytes: Buffer.concat(parts.map(part => part.bytes)) };
+}
+
+test('any range of any disk is what the chunks and zeros say', async () => {
+  for (const random of seeded(15)) {
+    const source = new MemorySource('store');
+    const { recipe, bytes } = await randomDisk(random, source);
+    const disk = new LazyDisk(recipe, readerOf(source, random.pick([0, 300_000, 2 ** 26])));
+    assert.equal(disk.sizeBytes, bytes.length);
+    for (let i = 0; i < 60; i++) {
+      const offset = random.below(bytes.length + 2);
+      const length = random.below(random.pick([2, 5000, bytes.length + 10]));
+      const slices = await disk.read(offset, length);
+      const what = `seed ${random.seed}: ${length} bytes at ${offset}`;
+      const expected = bytes.subarray(offset, offset + length);
+      assert.ok(Buffer.concat(slices).equals(expected), what);
+      assert.ok(
+        slices.every(slice => slice.length > 0 && slice.length <= chunkSizeMaxBytes),
+        what,
+      );
+      assert.ok((await disk.readBuffer(offset, length)).equals(expected), what);
+    }
+  }
+});
+
+test('the segment that holds an offset', async () => {
+  for (const random of seeded(10)) {
+    const source = new MemorySource('store');
+    const { recipe } = await randomDisk(random, source);
+    const disk = new LazyDisk(recipe, readerOf(source));
+    let start = 0;
+    recipe.segments.forEach(({ plainSizeBytes }, index) => {
+      assert.equal(disk.segmentAt(start), index);
+      assert.equal(disk.segmentAt(start + plainSizeBytes - 1), index);
+      start += plainSizeBytes;
+    });
+  }
+});
+
+test('what is in memory is answered at once, in slices of it', async () => {
+  const source = new MemorySource('store');
+  const [a, b] = [
+    await shelve(source, Buffer.alloc(5000, 1)),
+    await shelve(source, Buffer.alloc(5000, 2)),
+  ];
+  const disk = new LazyDisk(
+    recipeOf([a, { kind: 'zero', plainSizeBytes: 100 }, b]),
+    readerOf(source),
+  );
+  assert.ok(disk.read(0, 10_100) instanceof Promise);
+  await disk.read(0, 10_100);
+  const slices = disk.read(4000, 3000);
+  assert.ok(Array.isArray(slices));
+  assert.deepEqual(
+    slices.map(slice => slice.length),
+    [1000, 100, 1900],
+  );
+  assert.equal(source.calls.length, 2, 'two reads, one get a chunk');
+  // Zeros need no chunk.
+  const zeros = new LazyDisk(
+    recipeOf([{ kind: 'zero', plainSizeBytes: 4 * TiB }]),
+    readerOf(source),
+  );
+  const read = zeros.read(3 * TiB + 5, 3_000_000);
+  assert.ok(Array.isArray(read));
+  assert.ok(Buffer.concat(read).equals(Buffer.alloc(3_000_000)));
+});
+
+test('nothing is read beyond the end, nor of an empty range', async () => {
+  const source = new MemorySource('store');
+  const disk = new LazyDisk(
+    recipeOf([await shelve(source, Buffer.alloc(5000, 1))]),
+    readerOf(source),
+  );
+  assert.deepEqual(disk.read(5000, 10), []);
+  assert.deepEqual(disk.read(2 ** 53, 10), []);
+  assert.deepEqual(disk.read(10, 0), []);
+  assert.equal((await disk.readBuffer(4990, 4096)).length, 10);
+  assert.equal(source.calls.length, 1);
+});
+
+test('counters: reads, bytes, and where chunks came from', async () => {
+  const source = new MemorySource('store');
+  const [a, b] = [
+    await shelve(source, Buffer.alloc(5000, 1)),
+    await shelve(source, Buffer.alloc(5000, 2)),
+  ];
+  const disk = new LazyDisk(recipeOf([a, b, a]), readerOf(source));
+  await disk.read(0, 15_000);
+  await disk.read(14_999, 5);
+  const { hits, ...counts } = disk.counters;
+  assert.deepEqual(Object.fromEntries(hits), { store: 2, 'in-flight': 1, memory: 1 });
+  assert.deepEqual(counts, {
+    reads: 2,
+    bytesRead: 15_001,
+    readErrors: 0,
+    chunksFetched: 2,
+    storedBytesFetched: a.sealedSizeBytes + b.sealedSizeBytes,
+  });
+});
+
+test('a chunk that cannot be had fails the read, and is told with its place', async () => {
+  const source = new MemorySource('store');
+  const chunks = [1, 2, 3].map(byte => shelve(source, Buffer.alloc(5000, byte)));
+  const [a, b, c] = await Promise.all(chunks);
+  source.chunks.delete(b!.id);
+  source.chunks.delete(c!.id);
+  const failures: FailedRange[] = [];
+  const onFailure = (failed: FailedRange) => failures.push(failed);
+  const disk = new LazyDisk(recipeOf([a!, b!, c!]), readerOf(source), { onFailure });
+  await assert.rejects(async () => disk.read(4000, 7000), { code: 'NOT_FOUND' });
+  assert.deepEqual(
+    failures.map(({ error: _, ...where }) => where),
+    [
+      { chunkId: b!.id, offsetBytes: 5000, lengthBytes: 5000 },
+      { chunkId: c!.id, offsetBytes: 10_000, lengthBytes: 5000 },
+    ],
+  );
+  assert.ok(failures.every(({ error }) => error instanceof ImgstoreError));
+  assert.equal(disk.counters.readErrors, 1, 'one read failed');
+  // What is there can still be read.
+  assert.ok((await disk.readBuffer(0, 5000)).equals(Buffer.alloc(5000, 1)));
+});
+
+test('segments that do not cover the disk are a bug', async () => {
+  const source = new MemorySource('store');
+  const recipe = recipeOf([await shelve(source, Buffer.alloc(10))]);
+  assert.throws(() => new LazyDisk({ ...recipe, diskSizeBytes: 11 }, readerOf(source)), /cover/);
+});
+
+test('as a source: all bytes, or the metadata and zeros', async () => {
+  const source = new MemorySource('store');
+  const [a, b] = [
+    await shelve(source, Buffer.alloc(5000, 1)),
+    await shelve(source, Buffer.alloc(5000, 2)),
+  ];
+  const recipe = { ...recipeOf([a, b]), metadataSizeBytes: 5000 };
+  const whole = diskSource(new LazyDisk(recipe, readerOf(source)));
+  assert.equal(whole.sizeBytes, 10_000);
+  const expected = Buffer.concat([Buffer.alloc(1000, 1), Buffer.alloc(1000, 2)]);
+  assert.ok((await whole.read(4000, 2000)).equals(expected));
+  source.chunks.delete(b.id);
+  const metadata = metadataSource(new LazyDisk(recipe, readerOf(source)), recipe);
+  assert.equal(metadata.sizeBytes, 10_000);
+  for (const [offset, length] of [
+    [0, 5000],
+    [4000, 2000],
+    [5000, 1000],
+    [9000, 1000],
+    [0, 10_000],
+  ] as const) {
+    const bytes = Buffer.concat([Buffer.alloc(5000, 1), Buffer.alloc(5000)]);
+    const part = bytes.subarray(offset, offset + length);
+    assert.ok((await metadata.read(offset, length)).equals(part), `${length} at ${offset}`);
+  }
+});
