@@ -1,7 +1,8 @@
 /** `inspect`: one image: what it is made of and what it shares. */
 
+import { describeError } from '../base/errors.ts';
 import { recipeSizeMaxBytes } from '../base/limits.ts';
-import { parseImageConfig } from '../container/image-config.ts';
+import { type ImageConfig, parseImageConfig } from '../container/image-config.ts';
 import { formatImageName, parseImageName } from '../recipe/name.ts';
 import { type Recipe, sealedSizes } from '../recipe/recipe.ts';
 import { publicChunkIds } from '../recipe/sealed-recipe.ts';
@@ -124,7 +125,12 @@ function describe(
 }
 
 function configFields(config: unknown): [string, string][] {
-  const image = parseImageConfig(JSON.stringify(config));
+  let image: ImageConfig;
+  try {
+    image = parseImageConfig(JSON.stringify(config));
+  } catch (error) {
+    return [['config', describeError(error)]];
+  }
   const words = (list: readonly string[]) => list.map(word => JSON.stringify(word)).join(' ');
   const fields: [string, string][] = [
     ['entrypoint', words(image.entrypoint)],

@@ -44,11 +44,7 @@ names each damaged chunk and files that it holds. Pushing the image again with -
 };
 
 async function wanted({ catalog }: Opened, { positionals, signal }: CommandContext) {
-  if (positionals[0] !== undefined) {
-    const name = parseImageName(positionals[0]);
-    await catalog.record(name, { signal }); // another owner's name is an error here
-    return [name];
-  }
+  if (positionals[0] !== undefined) return [parseImageName(positionals[0])];
   const names: ImageName[] = [];
   for await (const entry of catalog.list({ signal })) {
     if (entry.state !== 'other-key') names.push(entry.name);
@@ -86,7 +82,7 @@ function describe({ name, chunks, storedBytes, faults }: Verdict): string[] {
   if (faults.length === 0)
     return [`${name} is whole: ${chunks} chunks, ${formatBytes(storedBytes)}`];
   return [
-    `${name} is damaged: ${faults.length} of ${chunks} chunks`,
+    `${name} is damaged (${chunks} chunks, ${faults.length} ${faults.length === 1 ? 'fault' : 'faults'})`,
     ...faults.map(({ chunk, problem, files }) => {
       const more = files.length > filesShownMax ? `, and ${files.length - filesShownMax} more` : '';
       const where = files.length > 0 ? ` (${files.slice(0, filesShownMax).join(', ')}${more})` : '';

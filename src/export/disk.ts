@@ -4,6 +4,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { chunkSizeMaxBytes } from '../base/limits.ts';
 import type { LazyDisk } from '../image/lazy-disk.ts';
 import type { Recipe } from '../recipe/recipe.ts';
+import { writeAllAt } from './output-file.ts';
 import type { ExportOptions } from './tar.ts';
 
 /** Reads ahead of the write under way, so that fetching, decoding and writing overlap. */
@@ -11,6 +12,7 @@ const readsAhead = 4;
 
 interface Piece {
   offsetBytes: number;
+  lengthBytes: number;
   reading: Promise<Buffer[]>;
 }
 
@@ -23,14 +25,15 @@ export async function writeDisk(
   const ahead: Piece[] = [];
   const writeNext = async () => {
     signal?.throwIfAborted();
-    const { offsetBytes, reading } = ahead.shift()!;
-    await file.writev(await reading, offsetBytes);
-    onProgress(offsetBytes);
+    const { offsetBytes, lengthBytes, reading } = ahead.shift()!;
+    const pieces = await reading;
+    await writeAllAt(file, pieces, offsetBytes);
+    onProgress(offsetBytes + lengthBytes);
   };
   for (const { offsetBytes, lengthBytes } of dataPieces(recipe)) {
     const reading = Promise.resolve(disk.read(offsetBytes, lengthBytes));
     reading.catch(() => {}); // awaited in its turn, or never if an earlier one throws
-    ahead.push({ offsetBytes, reading });
+    ahead.push({ offsetBytes, lengthBytes, reading });
     if (ahead.length > readsAhead) await writeNext();
   }
   while (ahead.length > 0) await writeNext();

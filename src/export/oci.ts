@@ -4,7 +4,7 @@
  */
 
 import { createHash, randomBytes } from 'node:crypto';
-import { createWriteStream } from 'node:fs';
+import { createWriteStream, existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Transform, type TransformCallback } from 'node:stream';
@@ -16,7 +16,7 @@ import { MiB, manifestSizeMaxBytes } from '../base/limits.ts';
 import type { LazyDisk } from '../image/lazy-disk.ts';
 import type { Recipe } from '../recipe/recipe.ts';
 import { writeOutputFile } from './output-file.ts';
-import { type ExportOptions, writeTar } from './tar.ts';
+import { causeOf, type ExportOptions, writeTar } from './tar.ts';
 
 const types = {
   index: 'application/vnd.oci.image.index.v1+json',
@@ -42,7 +42,8 @@ interface Index {
 
 /**
  * Writes the image into `directory`, which is new, empty or an OCI layout; there the tag is
- * replaced and everything else kept. Errors: UNSUPPORTED if the folder holds other things, IO.
+ * replaced and everything else kept. Whatever fails, what was made is removed again. Errors:
+ * UNSUPPORTED if the folder holds other things, IO.
  */
 export async function writeOciImage(
   recipe: Recipe,
@@ -51,21 +52,15 @@ export async function writeOciImage(
   options: ExportOptions,
 ): Promise<void> {
   const { directory, tag } = target;
+  const made = new Made();
   try {
-    const index = await openLayout(directory);
-    const { layer, diffId } = await writeLayer(disk, directory, options);
-    const config = configWith(recipe, diffId);
-    const configDescriptor = await writeBlob(directory, types.config, config);
-    const manifest = await writeBlob(
-      directory,
-      types.manifest,
-      JSON.stringify({
-        schemaVersion: 2,
-        mediaType: types.manifest,
-        config: configDescriptor,
-        layers: [layer],
-      }),
-    );
+    await made.folder(directory);
+    const index = await readIndex(directory);
+    await made.folder(join(directory, 'blobs', 'sha256'));
+    const { layer, diffId } = await writeLayer(disk, directory, made, options);
+    const config = await writeBlob(directory, types.config, configWith(recipe, diffId), made);
+    const document = { schemaVersion: 2, mediaType: types.manifest, config, layers: [layer] };
+    const manifest = await writeBlob(directory, types.manifest, JSON.stringify(document), made);
     const { platform } = recipe.details;
     index.manifests = index.manifests.filter(entry => entry.annotations?.[refName] !== tag);
     index.manifests.push({
@@ -73,20 +68,37 @@ export async function writeOciImage(
       ...(platform === undefined ? {} : { platform }),
       annotations: { [refName]: tag },
     });
-    await writeText(join(directory, 'index.json'), JSON.stringify(index));
+    await writeText(join(directory, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}', made);
+    await writeText(join(directory, 'index.json'), JSON.stringify(index), made);
   } catch (error) {
+    await made.remove();
     throw ioError(`Cannot write the OCI layout ${directory}`, error);
   }
 }
 
-async function openLayout(directory: string): Promise<Index> {
-  await mkdir(join(directory), { recursive: true });
-  const names = await readdir(directory);
-  if (names.length === 0) {
-    await mkdir(join(directory, 'blobs', 'sha256'), { recursive: true });
-    await writeText(join(directory, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
-    return { schemaVersion: 2, mediaType: types.index, manifests: [] };
+/** What an export has made, and was not there before. */
+class Made {
+  readonly #paths: string[] = [];
+
+  async folder(path: string): Promise<void> {
+    const first = await mkdir(path, { recursive: true });
+    if (first !== undefined) this.#paths.push(first);
   }
+
+  /** To be called before the file is put there. */
+  file(path: string): void {
+    if (!existsSync(path)) this.#paths.push(path);
+  }
+
+  async remove(): Promise<void> {
+    for (const path of this.#paths.reverse()) await rm(path, { recursive: true, force: true });
+  }
+}
+
+/** An empty one for an empty folder. */
+async function readIndex(directory: string): Promise<Index> {
+  const names = await readdir(directory);
+  if (names.length === 0) return { schemaVersion: 2, mediaType: types.index, manifests: [] };
   const path = join(directory, 'index.json');
   const notOurs = new ImgstoreError(
     'UNSUPPORTED',
@@ -105,9 +117,8 @@ async function openLayout(directory: string): Promise<Index> {
   }
 }
 
-async function writeLayer(disk: LazyDisk, directory: string, options: ExportOptions) {
+async function writeLayer(disk: LazyDisk, directory: string, made: Made, options: ExportOptions) {
   const temporary = join(directory, 'blobs', `layer.${randomBytes(6).toString('hex')}.new`);
-  await mkdir(join(directory, 'blobs', 'sha256'), { recursive: true });
   try {
     const plain = new HashingStream();
     const packed = new HashingStream();
@@ -118,10 +129,15 @@ async function writeLayer(disk: LazyDisk, directory: string, options: ExportOpti
       createWriteStream(temporary, { flags: 'wx', flush: true }),
     );
     written.catch(() => {}); // awaited below; the tar may fail first
-    await writeTar(disk, plain, options);
+    await writeTar(disk, plain, options).catch(async error => {
+      plain.destroy();
+      throw await causeOf(error, written);
+    });
     await written;
     const hex = packed.hex();
-    await rename(temporary, join(directory, 'blobs', 'sha256', hex));
+    const path = blobPath(directory, hex);
+    made.file(path);
+    await rename(temporary, path);
     const layer = { mediaType: types.layer, digest: `sha256:${hex}`, size: packed.sizeBytes };
     return { layer, diffId: `sha256:${plain.hex()}` };
   } catch (error) {
@@ -156,15 +172,25 @@ function configWith(recipe: Recipe, diffId: string): string {
   });
 }
 
-async function writeBlob(directory: string, mediaType: string, text: string): Promise<Descriptor> {
+async function writeBlob(
+  directory: string,
+  mediaType: string,
+  text: string,
+  made: Made,
+): Promise<Descriptor> {
   const bytes = Buffer.from(text);
   const hex = sha256Hex(bytes);
-  await writeText(join(directory, 'blobs', 'sha256', hex), text);
+  await writeText(blobPath(directory, hex), text, made);
   return { mediaType, digest: `sha256:${hex}`, size: bytes.length };
 }
 
-function writeText(path: string, text: string): Promise<void> {
-  return writeOutputFile(path, async file => {
+function blobPath(directory: string, hex: string): string {
+  return join(directory, 'blobs', 'sha256', hex);
+}
+
+async function writeText(path: string, text: string, made: Made): Promise<void> {
+  made.file(path);
+  await writeOutputFile(path, async file => {
     await file.writeFile(text);
   });
 }

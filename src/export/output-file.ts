@@ -1,16 +1,21 @@
 /** A file that appears whole under its name, or not at all: written beside it, then renamed. */
 
 import { randomBytes } from 'node:crypto';
-import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { type FileHandle, open, realpath, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { ioError } from '../base/errors.ts';
+import { errnoOf, ImgstoreError, ioError } from '../base/errors.ts';
 
+/**
+ * A file that is there is replaced; where a symlink stands, the file that it names. Errors: IO, also
+ * if something else is there: a device or a pipe would be renamed over, not written to.
+ */
 export async function writeOutputFile(
   path: string,
   write: (file: FileHandle) => Promise<void>,
 ): Promise<void> {
-  const temporary = `${path}.${randomBytes(6).toString('hex')}.new`;
   try {
+    const target = await targetOf(path);
+    const temporary = `${target}.${randomBytes(6).toString('hex')}.new`;
     try {
       await using file = await open(temporary, 'wx', 0o644);
       await write(file);
@@ -19,10 +24,42 @@ export async function writeOutputFile(
       await rm(temporary, { force: true });
       throw error;
     }
-    await rename(temporary, path);
-    await using folder = await open(dirname(path), 'r');
+    await rename(temporary, target);
+    await using folder = await open(dirname(target), 'r');
     await folder.sync();
   } catch (error) {
     throw ioError(`Cannot write ${path}`, error);
+  }
+}
+
+async function targetOf(path: string): Promise<string> {
+  try {
+    const target = await realpath(path);
+    if ((await stat(target)).isFile()) return target;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return path;
+    throw error;
+  }
+  throw new ImgstoreError('IO', `Cannot write ${path}: something else than a file is there`, {
+    hint: 'Name a new file, or one to replace.',
+  });
+}
+
+/** Writes all of the pieces at the offset; one call may write less, as when the space runs out. */
+export async function writeAllAt(
+  file: FileHandle,
+  pieces: readonly Buffer[],
+  offsetBytes: number,
+): Promise<void> {
+  let at = offsetBytes;
+  let left = pieces.filter(piece => piece.length > 0);
+  while (left.length > 0) {
+    let { bytesWritten } = await file.writev(left, at);
+    at += bytesWritten;
+    left = left.flatMap(piece => {
+      const done = Math.min(bytesWritten, piece.length);
+      bytesWritten -= done;
+      return done === piece.length ? [] : [piece.subarray(done)];
+    });
   }
 }

@@ -4,7 +4,8 @@
  * made here and put in front of them. Source: POSIX.1-2017, pax, "Extended Header" and "ustar".
  */
 
-import type { ByteString } from '../base/byte-string.ts';
+import { type ByteString, printable } from '../base/byte-string.ts';
+import { ImgstoreError } from '../base/errors.ts';
 
 const tarBlockBytes = 512;
 /** Field widths of a ustar header as tar-stream fills them: six octal digits and a terminator. */
@@ -34,8 +35,19 @@ export function paxHeader(subject: PaxSubject): Buffer | undefined {
   if (subject.uid > headerNumberMax) add('uid', String(subject.uid));
   if (subject.gid > headerNumberMax) add('gid', String(subject.gid));
   if (!timeFitsHeader(subject)) add('mtime', paxTime(subject));
-  for (const [name, value] of subject.xattrs) add(`SCHILY.xattr.${name}`, value);
+  for (const [name, value] of subject.xattrs) {
+    if (name.includes('=')) throw unwritable(subject.path, name);
+    add(`SCHILY.xattr.${name}`, value);
+  }
   return records.length === 0 ? undefined : headerEntry(Buffer.concat(records));
+}
+
+/** A record's key ends at the first equals sign, and nothing can quote one. */
+function unwritable(path: ByteString, name: ByteString): ImgstoreError {
+  const what = `Cannot write attribute "${printable(name)}" of ${printable(path)} to a tar`;
+  return new ImgstoreError('UNSUPPORTED', `${what}: its name has an equals sign`, {
+    hint: 'Export the image as disk:FILE instead.',
+  });
 }
 
 /** The records as an entry of type `x`: one header block, then the records in whole blocks. */

@@ -7,7 +7,7 @@ import type { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type Header, type Pack, pack } from 'tar-stream';
 import type { ByteString } from '../base/byte-string.ts';
-import { ImgstoreError } from '../base/errors.ts';
+import { errnoOf, ImgstoreError } from '../base/errors.ts';
 import { type DiskInode, DiskReader } from '../erofs/reader.ts';
 import { shown, walkDisk } from '../erofs/walk.ts';
 import { diskSource } from '../image/disk-source.ts';
@@ -38,10 +38,19 @@ export async function writeTar(disk: LazyDisk, output: Writable, options: Export
     archive.finalize();
   } catch (error) {
     archive.destroy();
-    await written.catch(() => {});
-    throw error;
+    throw await causeOf(error, written);
   }
   await written;
+}
+
+/** Where the output failed first, the walk fails with no more than that its stream is gone. */
+export async function causeOf(error: unknown, written: Promise<void>): Promise<unknown> {
+  if (error instanceof ImgstoreError) return error;
+  const ofOutput = await written.then(
+    () => undefined,
+    reason => reason,
+  );
+  return errnoOf(ofOutput) === undefined ? error : ofOutput;
 }
 
 async function writeEntries(disk: LazyDisk, archive: Pack, options: ExportOptions): Promise<void> {
