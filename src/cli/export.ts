@@ -1,13 +1,12 @@
 /** `export`: an image back out of the store. */
 
-import { createWriteStream } from 'node:fs';
 import { ImgstoreError } from '../base/errors.ts';
 import { MiB } from '../base/limits.ts';
 import { storeSource } from '../cache/store-source.ts';
 import { verified } from '../cache/verified.ts';
 import { writeDisk } from '../export/disk.ts';
 import { writeOciImage } from '../export/oci.ts';
-import { writeOutputFile } from '../export/output-file.ts';
+import { outputStream, writeOutputFile } from '../export/output-file.ts';
 import { type ExportOptions, writeTar } from '../export/tar.ts';
 import { ChunkReader } from '../image/chunk-reader.ts';
 import { DecodedCache } from '../image/decoded-cache.ts';
@@ -57,11 +56,15 @@ A file appears when all of it is written, not before.`,
     const reader = new ChunkReader(verified(storeSource(root)), new DecodedCache(decodedMaxBytes), {
       chunksInFlightMax,
     });
-    context.progress.step(`Exporting ${text} to ${target}`);
     const total = kind[1] === 'disk' ? recipe.diskSizeBytes : recipe.details.contentBytes;
+    let begun = false; // what cannot even begin is said in one line
     await write(kind[1]!, kind[2]!, recipe, new LazyDisk(recipe, reader), {
       signal: context.signal,
-      onProgress: doneBytes => context.progress.advance(doneBytes, total),
+      onProgress: doneBytes => {
+        if (!begun) context.progress.step(`Exporting ${text} to ${target}`);
+        begun = true;
+        context.progress.advance(doneBytes, total);
+      },
     });
     return { data: { name: text, target }, text: `${text} exported to ${target}` };
   },
@@ -77,7 +80,7 @@ async function write(
   if (kind === 'oci') return writeOciImage(recipe, disk, layoutTarget(path), options);
   await writeOutputFile(path, async file => {
     if (kind === 'disk') return writeDisk(recipe, disk, file, options);
-    await writeTar(disk, createWriteStream('', { fd: file.fd, autoClose: false }), options);
+    await writeTar(disk, outputStream(file), options);
   });
 }
 

@@ -1,5 +1,6 @@
 /** `push`: a source image becomes chunks, a recipe and a name in the store. */
 
+import { collectBuffersWithTheHeap } from '../base/external-memory.ts';
 import { openSource } from '../oci/source/open.ts';
 import { type PushReport, type PushTarget, pushImage } from '../push/push.ts';
 import { pushDisk } from '../push/push-disk.ts';
@@ -33,6 +34,7 @@ SOURCE is one of
   async run(context): Promise<CommandResult> {
     const [source, nameText] = context.positionals as [string, string];
     const name = parseImageName(nameText);
+    collectBuffersWithTheHeap();
     const started = performance.now();
     const report = await push(source, name, context);
     const seconds = (performance.now() - started) / 1000;
@@ -43,7 +45,7 @@ SOURCE is one of
 };
 
 async function push(source: string, name: ImageName, context: CommandContext): Promise<PushReport> {
-  const { progress, signal, log } = context;
+  const { signal, log } = context;
   const platform = context.option('platform');
   const isDisk = source.startsWith('disk:');
   const image = isDisk
@@ -57,9 +59,8 @@ async function push(source: string, name: ImageName, context: CommandContext): P
       now: context.now,
       signal,
       onWarning: message => log('warn', message),
-      onProgress: reporter(context),
+      onProgress: reporter(source, context),
     };
-    progress.step(`Reading ${source}`);
     if (image === undefined) return await pushDisk(source.slice('disk:'.length), target);
     return await pushImage(image, target);
   } finally {
@@ -67,7 +68,7 @@ async function push(source: string, name: ImageName, context: CommandContext): P
   }
 }
 
-function reporter({ progress }: CommandContext): PushTarget['onProgress'] {
+function reporter(source: string, { progress }: CommandContext): PushTarget['onProgress'] {
   let shown = '';
   const step = (title: string) => {
     if (title !== shown) progress.step(title);
@@ -78,6 +79,7 @@ function reporter({ progress }: CommandContext): PushTarget['onProgress'] {
       step(`Layer ${event.layer} of ${event.layers}`);
       progress.advance(event.tarBytes, undefined);
     } else if (event.phase === 'disk') {
+      step(`Reading ${source}`);
       progress.advance(event.readBytes, event.sizeBytes);
     } else {
       step('Storing');

@@ -37,7 +37,7 @@ names each damaged chunk and files that it holds. Pushing the image again with -
     const broken = verdicts.some(verdict => verdict.faults.length > 0);
     return {
       data: verdicts,
-      text: verdicts.flatMap(describe).join('\n'),
+      text: verdicts.flatMap(describe).join('\n') || 'There is no image of yours in the store',
       exitStatus: broken ? 1 : 0,
     };
   },

@@ -7,7 +7,13 @@ import type { ClientRequest, IncomingMessage } from 'node:http';
 import { join } from 'node:path';
 import { type ErrorCode, errnoOf, ImgstoreError, ioError } from '../base/errors.ts';
 import type { Settings } from '../base/settings.ts';
-import { type MountInfo, type MountRequest, socketName, type WireError } from './protocol.ts';
+import {
+  type MountInfo,
+  type MountRequest,
+  socketName,
+  socketPathMaxBytes,
+  type WireError,
+} from './protocol.ts';
 
 /**
  * Not by `import`: that reads every export of the module, and one of them loads a web client, which
@@ -33,9 +39,14 @@ export class DaemonClient {
   readonly #socketPath: string;
   readonly #settings: Settings;
 
+  /** Errors: USAGE if the home's path is too long. */
   constructor(settings: Settings) {
     this.#settings = settings;
     this.#socketPath = join(settings.runDirectory, socketName);
+    if (Buffer.byteLength(this.#socketPath) > socketPathMaxBytes) {
+      const message = `Cannot use the home ${settings.home}: its path is too long for a socket`;
+      throw new ImgstoreError('USAGE', message, { hint: 'Use a shorter one (IMGSTORE_HOME).' });
+    }
   }
 
   /** True if a daemon answers. */

@@ -35,8 +35,6 @@ export interface ControlServer {
 }
 
 const bodyMaxBytes = 64 * KiB;
-/** sockaddr_un has 108 bytes for the path and its NUL; see unix(7). */
-const socketPathMaxBytes = 107;
 /** For clients to take their answers when the daemon ends. */
 const lastAnswersMs = 1000;
 
@@ -45,11 +43,6 @@ export async function serveControl(
   control: Control,
   log: Log,
 ): Promise<ControlServer> {
-  if (Buffer.byteLength(socketPath) > socketPathMaxBytes) {
-    throw new ImgstoreError('USAGE', `Cannot listen at ${socketPath}: the path is too long`, {
-      hint: 'Use a home with a shorter path (IMGSTORE_HOME).',
-    });
-  }
   const server = createServer((request, response) => {
     answer(request, response, control).catch(error => {
       if (!(error instanceof ImgstoreError)) log('error', `control: ${describeError(error)}`);

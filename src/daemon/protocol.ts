@@ -75,4 +75,6 @@ export interface WireError {
   hint?: string;
 }
 
+/** sockaddr_un has 108 bytes for the path and its NUL; see unix(7). */
+export const socketPathMaxBytes = 107;
 export const socketName = 'daemon.sock';

@@ -25,6 +25,11 @@ export async function startDaemon(
     signal?: AbortSignal | undefined;
   },
 ): Promise<void> {
+  const user = process.geteuid?.();
+  if (user !== 0) {
+    const message = `Cannot start the daemon as user ${user}: it mounts file systems`;
+    throw new ImgstoreError('IO', message, { hint: 'Run it as root.' });
+  }
   try {
     await mkdir(runDirectory, { recursive: true, mode: 0o700 });
   } catch (error) {
@@ -77,8 +82,7 @@ async function waitUntilReady(
     .trim()
     .split('\n')
     .at(-1)
-    ?.replace(/^imgstore: /, '')
-    .replace(/\.$/, '');
+    ?.replace(/^imgstore: /, '');
   throw new ImgstoreError(
     'UNAVAILABLE',
     `Cannot start the daemon: ${reason || 'it does not answer'}`,

@@ -3,7 +3,9 @@
 import { randomBytes } from 'node:crypto';
 import { type FileHandle, open, realpath, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { Writable } from 'node:stream';
 import { errnoOf, ImgstoreError, ioError } from '../base/errors.ts';
+import { MiB } from '../base/limits.ts';
 
 /**
  * A file that is there is replaced; where a symlink stands, the file that it names. Errors: IO, also
@@ -42,6 +44,25 @@ async function targetOf(path: string): Promise<string> {
   }
   throw new ImgstoreError('IO', `Cannot write ${path}: something else than a file is there`, {
     hint: 'Name a new file, or one to replace.',
+  });
+}
+
+/** For what is written in order. Unlike a stream of Node's own it never closes the file. */
+export function outputStream(file: FileHandle): Writable {
+  let sizeBytes = 0;
+  const append = (pieces: readonly Buffer[], done: (error?: Error | null) => void) => {
+    const offsetBytes = sizeBytes;
+    for (const piece of pieces) sizeBytes += piece.length;
+    writeAllAt(file, pieces, offsetBytes).then(() => done(), done);
+  };
+  return new Writable({
+    highWaterMark: MiB,
+    write: (piece: Buffer, _encoding, done) => append([piece], done),
+    writev: (parts, done) =>
+      append(
+        parts.map(({ chunk }) => chunk as Buffer),
+        done,
+      ),
   });
 }
 

@@ -136,7 +136,9 @@ function writeEmpty(archive: Pack, header: EntryHeader): Promise<void> {
 
 async function writeFile(archive: Pack, header: EntryHeader, bytes: AsyncIterable<Buffer>) {
   const done = Promise.withResolvers<void>();
+  done.promise.catch(() => {}); // awaited below; the output may fail while a piece is read
   const entry = archive.entry(header, error => (error ? done.reject(error) : done.resolve()));
+  entry.on('error', () => {}); // the callback has it, but an unheard error event ends the process
   try {
     for await (const piece of bytes) {
       if (entry.write(piece)) continue;
@@ -147,7 +149,6 @@ async function writeFile(archive: Pack, header: EntryHeader, bytes: AsyncIterabl
     }
     entry.end(undefined);
   } catch (error) {
-    done.promise.catch(() => {});
     entry.destroy();
     throw error;
   }
