@@ -5,6 +5,7 @@ import { mkdir, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError, ImgstoreError, ioError } from '../base/errors.ts';
+import { collectBuffersWithTheHeap } from '../base/external-memory.ts';
 import { MiB } from '../base/limits.ts';
 import { type Log, lineLog } from '../base/log.ts';
 import type { Settings } from '../base/settings.ts';
@@ -33,6 +34,7 @@ export interface RunOptions {
  * Errors: UNAVAILABLE another one neither serves nor ends, those of Daemon.open and serveControl.
  */
 export async function runDaemon(options: RunOptions): Promise<boolean> {
+  collectBuffersWithTheHeap();
   const { settings, echo } = options;
   const run = settings.runDirectory;
   try {
