@@ -1,0 +1,83 @@
+/** Every workload runs, small, and says something that can be true. */
+
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import type { Result, Row } from '../../bench/harness.ts';
+import { median, quantile } from '../../bench/numbers.ts';
+import { describeResult, isMet } from '../../bench/report.ts';
+import { runChecked, runCommand } from '../support/processes.ts';
+
+const main = join(import.meta.dirname, '..', '..', 'bench', 'main.ts');
+
+const workloads = ['push', 'disk', 'mount', 'exec', 'start', 'sparse-file', 'seal'];
+
+async function runSmall(name: string): Promise<Result> {
+  const args = [main, name, '--small', '--json'];
+  const { stdout } = await runChecked(process.execPath, args);
+  const { results, small } = JSON.parse(stdout) as { results: Result[]; small: boolean };
+  assert.equal(small, true);
+  assert.deepEqual(
+    results.map(({ workload }) => workload),
+    [name],
+  );
+  return results[0]!;
+}
+
+function rowOf({ rows }: Result, what: string): Row {
+  const found = rows.find(row => row.what.trim() === what);
+  assert.ok(found, `there is a row "${what}"`);
+  return found;
+}
+
+/** Other programs disturb it less than time on the clock. */
+function cpuOf(result: Result, what: string): number {
+  return rowOf(result, what).cpuMs!;
+}
+
+for (const name of workloads) {
+  test(`${name} runs, and its figures can be true`, async () => {
+    const result = await runSmall(name);
+    assert.ok(result.commands.length > 0);
+    assert.ok(result.rows.length + result.notes.length > 0);
+    for (const row of result.rows) {
+      assert.ok(row.n >= 1 && row.p50 > 0 && Number.isFinite(row.p50), row.what);
+      assert.ok(row.unit === 'MB/s' ? row.p90 <= row.p50 : row.p90 >= row.p50, row.what);
+    }
+    checks[name]?.(result);
+    assert.match(describeResult(result), new RegExp(`^${name}: load average`));
+  });
+}
+
+const checks: Record<string, (result: Result) => void> = {
+  push(result) {
+    assert.ok(cpuOf(result, 'unchanged') < cpuOf(result, 'all new'));
+    for (const row of result.rows.filter(({ unit }) => unit === 'MiB')) {
+      assert.ok(row.p50 > 30, 'no Node is that small');
+      assert.equal(isMet(row), true, row.what);
+    }
+  },
+  mount(result) {
+    assert.ok(rowOf(result, 'in the daemon').p50 < rowOf(result, 'mount').p50);
+    assert.ok(cpuOf(result, 'node -e 0') < cpuOf(result, 'mount'));
+  },
+  start(result) {
+    const fetched = rowOf(result, 'fetched').p50;
+    assert.ok(fetched <= rowOf(result, 'stored').p50);
+    assert.ok(rowOf(result, 'stored').p50 < rowOf(result, 'disk').p50);
+  },
+};
+
+test('a workload that there is not is wrong usage', async () => {
+  const { exitCode, stderr } = await runCommand(process.execPath, [main, 'nothing']);
+  assert.equal(exitCode, 2);
+  assert.match(stderr, /there is no workload "nothing"/);
+});
+
+test('medians and quantiles', () => {
+  assert.equal(median([3, 1, 2]), 2);
+  assert.equal(median([4, 1, 2, 3]), 2.5);
+  assert.equal(quantile([0, 10], 0.9), 9);
+  assert.equal(quantile([5], 0.9), 5);
+  assert.throws(() => median([]));
+});
