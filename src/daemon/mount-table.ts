@@ -108,7 +108,7 @@ export class MountTable {
     for (const name of await readdir(this.directory)) {
       const isFolder = idPattern.test(name);
       if (!isFolder && !/^serial\.[0-9]+$/.test(name)) continue;
-      if (isFolder && existsSync(join(this.folder(name), recordName))) continue;
+      if (isFolder && (await this.#read(name)) !== undefined) continue;
       await rm(join(this.directory, name), { recursive: true, force: true });
     }
   }
