@@ -26,6 +26,24 @@ export class Limiter {
     return new Promise(resolve => this.#waiting.push(resolve));
   }
 
+  /** As acquire, but an abort ends the waiting with the signal's reason. */
+  async acquireUnlessAborted(signal: AbortSignal | undefined): Promise<void> {
+    signal?.throwIfAborted();
+    const turn = this.acquire();
+    if (turn === undefined || signal === undefined) return turn;
+    let onAbort: (() => void) | undefined;
+    const aborted = new Promise<'aborted'>(resolve => {
+      onAbort = () => resolve('aborted');
+      signal.addEventListener('abort', onAbort, { once: true });
+    });
+    const outcome = await Promise.race([turn, aborted]);
+    signal.removeEventListener('abort', onAbort!);
+    if (outcome !== 'aborted') return;
+    // The place in the queue stays, so its turn is passed on when it comes.
+    turn.then(() => this.release());
+    throw signal.reason;
+  }
+
   /** Gives the place to who waits longest. */
   release(): void {
     const next = this.#waiting.shift();
