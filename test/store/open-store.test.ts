@@ -16,12 +16,19 @@ test('a path, relative or not, and a file URL open the same folder', async conte
   assert.ok(!existsSync(folder), 'opening makes nothing');
 });
 
-test('what is no folder is refused, with what it is and what to do', async context => {
+test('a bucket is opened without asking for it, at the endpoint of the URL', async () => {
+  const url = 's3://bucket/a/prefix?endpoint=http://127.0.0.1:9&region=eu-1';
+  assert.equal((await openStore(url)).location, url);
+  assert.equal((await openStore(url.replace('s3:', 'S3:'))).location, url);
+});
+
+test('what is no store is refused, with what it is and what to do', async context => {
   const file = join(temporaryFolder(context), 'file');
   writeFileSync(file, 'x');
   const refused = [
-    ['s3://bucket/prefix', 'UNSUPPORTED'],
-    ['S3://bucket', 'UNSUPPORTED'],
+    ['s3://', 'USAGE'],
+    ['s3://key:secret@bucket/x', 'USAGE'],
+    ['s3://bucket/x?endpoint=http://key:secret@host', 'USAGE'],
     ['https://user:secret@host/x', 'USAGE'],
     ['docker://x', 'USAGE'],
     ['file:relative', 'USAGE'],

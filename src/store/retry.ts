@@ -1,0 +1,106 @@
+/**
+ * Retries of what failed with a RetryableFault: exponential back-off with full jitter, as long as
+ * the budget allows, and never sooner than the service asked for. Waiting ends with the caller's
+ * signal. Random and time are passed in.
+ */
+
+import { setTimeout as setTimer } from 'node:timers/promises';
+import { ImgstoreError } from '../base/errors.ts';
+import { RetryBudget } from './retry-budget.ts';
+import { RetryableFault } from './retryable-fault.ts';
+
+export interface RetryOptions {
+  attemptsMax?: number;
+  /** The first retry comes after 0 to this, each later one may take twice as long. */
+  waitFirstMs?: number;
+  waitMaxMs?: number;
+  /** No retry begins later than this after the first attempt began. */
+  elapsedMaxMs?: number;
+  /** By default one of this retrier's own; several may share one. */
+  budget?: RetryBudget;
+  /** 0 to below 1. */
+  random?: () => number;
+  /** Milliseconds of a clock that does not go back. */
+  now?: () => number;
+  /** Rejects when the signal is aborted. */
+  sleep?: (waitMs: number, signal: AbortSignal | undefined) => Promise<void>;
+}
+
+/** How often one who waits for the budget looks again, on average. */
+const budgetPollMs = 250;
+
+export class Retrier {
+  readonly #attemptsMax: number;
+  readonly #waitFirstMs: number;
+  readonly #waitMaxMs: number;
+  readonly #elapsedMaxMs: number;
+  readonly #budget: RetryBudget;
+  readonly #random: () => number;
+  readonly #now: () => number;
+  readonly #sleep: NonNullable<RetryOptions['sleep']>;
+
+  constructor(options: RetryOptions = {}) {
+    this.#attemptsMax = options.attemptsMax ?? 10;
+    this.#waitFirstMs = options.waitFirstMs ?? 100;
+    this.#waitMaxMs = options.waitMaxMs ?? 8000;
+    this.#elapsedMaxMs = options.elapsedMaxMs ?? 90_000;
+    this.#random = options.random ?? Math.random;
+    this.#now = options.now ?? (() => performance.now());
+    this.#budget = options.budget ?? new RetryBudget({ now: this.#now });
+    this.#sleep = options.sleep ?? sleep;
+  }
+
+  /** What `work` gives in the end. Any fault but a RetryableFault, and an abort, end it at once. */
+  async run<V>(work: () => Promise<V>, signal?: AbortSignal): Promise<V> {
+    const beganMs = this.#now();
+    for (let attempt = 1; ; attempt++) {
+      try {
+        const value = await work();
+        this.#budget.succeeded({ retried: attempt > 1 });
+        return value;
+      } catch (error) {
+        if (signal?.aborted || !(error instanceof RetryableFault)) throw error;
+        const latestMs = beganMs + this.#elapsedMaxMs;
+        if (attempt < this.#attemptsMax && (await this.#mayRetry(attempt, error, latestMs, signal)))
+          continue;
+        throw givenUp(error, attempt, this.#now() - beganMs);
+      }
+    }
+  }
+
+  /** Waits until it is time for the next attempt; false if that would be too late. */
+  async #mayRetry(
+    attempt: number,
+    { retryAfterMs = 0 }: RetryableFault,
+    latestMs: number,
+    signal: AbortSignal | undefined,
+  ): Promise<boolean> {
+    const waitMaxMs = Math.min(this.#waitFirstMs * 2 ** (attempt - 1), this.#waitMaxMs);
+    // What the service asks for is spread too, or all who were told the same come back together.
+    const waitMs = retryAfterMs + this.#random() * waitMaxMs;
+    if (this.#now() + waitMs > latestMs) return false;
+    await this.#sleep(waitMs, signal);
+    while (!this.#budget.take()) {
+      if (this.#now() > latestMs) return false;
+      await this.#sleep(budgetPollMs * (0.5 + this.#random()), signal);
+    }
+    return true;
+  }
+}
+
+function givenUp(fault: RetryableFault, attempts: number, elapsedMs: number): ImgstoreError {
+  const seconds = (elapsedMs / 1000).toFixed(1);
+  const tries = attempts === 1 ? '1 attempt' : `${attempts} attempts`;
+  return new ImgstoreError(fault.code, `${fault.message} (${tries} in ${seconds} s)`, {
+    cause: fault,
+    ...(fault.hint !== undefined && { hint: fault.hint }),
+  });
+}
+
+async function sleep(waitMs: number, signal: AbortSignal | undefined): Promise<void> {
+  try {
+    await setTimer(waitMs, undefined, signal && { signal });
+  } catch (error) {
+    throw signal?.aborted ? signal.reason : error;
+  }
+}

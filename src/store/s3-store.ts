@@ -1,0 +1,275 @@
+/**
+ * A store in an S3 bucket: the object of key `a/b` is `PREFIX/a/b`. docs/format/store-layout.md has
+ * the layout and what is asked of the service. Retries are a wrapper; a connection that the service
+ * closed while it was idle is a RetryableFault, so a store without that wrapper has some.
+ *
+ * Invariant: below `tmp/` lies at most the object that the probe for conditional writes makes; list
+ * does not show it, so that a place with nothing else is empty.
+ */
+
+import type { Readable } from 'node:stream';
+import {
+  CopyObjectCommand,
+  DeleteObjectCommand,
+  GetObjectCommand,
+  HeadObjectCommand,
+  ListObjectsV2Command,
+  type ListObjectsV2CommandOutput,
+  PutObjectCommand,
+} from '@aws-sdk/client-s3';
+import { ImgstoreError } from '../base/errors.ts';
+import type { CopyingStore } from './copying-store.ts';
+import { checkKeyPrefix, checkObjectKey } from './object-key.ts';
+import type { GetObjectOptions, ObjectStat, PutOptions, PutOutcome } from './object-store.ts';
+import { RetryableFault } from './retryable-fault.ts';
+import { type ListPage, listPages, type PagedStore } from './retrying.ts';
+import { codeOf, isAbsence, statusOf } from './s3-fault.ts';
+import { formatS3Location, type S3Location } from './s3-location.ts';
+import { type S3RequestOptions, S3Requests } from './s3-requests.ts';
+
+export interface S3StoreOptions extends S3RequestOptions {
+  /** Keys of one page of a list: S3 gives at most 1000. */
+  pageKeysMax?: number;
+}
+
+/** The first part of a key that no object of a caller may have. */
+const reservedPart = 'tmp';
+const probeKey = `${reservedPart}/if-none-match`;
+const pageKeysMaxDefault = 1000;
+
+type Aborting = { signal?: AbortSignal };
+
+export class S3Store implements PagedStore, CopyingStore {
+  readonly location: string;
+  readonly #bucket: string;
+  /** '' or with a slash at its end. */
+  readonly #base: string;
+  readonly #requests: S3Requests;
+  readonly #pageKeysMax: number;
+  #conditionalWrites: Promise<boolean> | undefined;
+
+  constructor(location: S3Location, options: S3StoreOptions = {}) {
+    this.location = formatS3Location(location);
+    this.#bucket = location.bucket;
+    this.#base = location.prefix === '' ? '' : `${location.prefix}/`;
+    this.#requests = new S3Requests(location, options);
+    this.#pageKeysMax = options.pageKeysMax ?? pageKeysMaxDefault;
+  }
+
+  async get(key: string, { sizeMaxBytes, signal }: GetObjectOptions): Promise<Buffer | undefined> {
+    const address = this.#addressOf(key);
+    return this.#requests.run(`read ${key}`, { signal }, async request => {
+      const output = await request.client
+        .send(new GetObjectCommand(address), request.sending)
+        .catch(unlessAbsent);
+      if (output === undefined) return undefined;
+      const body = output.Body as Readable;
+      const sizeBytes = output.ContentLength ?? sizeMaxBytes;
+      if (sizeBytes > sizeMaxBytes) {
+        body.destroy();
+        throw tooLarge(key, sizeMaxBytes);
+      }
+      request.allowBytes(sizeBytes);
+      const bytes = await gather(body, key, sizeMaxBytes);
+      if (output.ContentLength !== undefined && bytes.length !== sizeBytes) {
+        throw new RetryableFault(`Cannot read ${key}: the answer ended early`, {});
+      }
+      return bytes;
+    });
+  }
+
+  async stat(key: string, { signal }: Aborting = {}): Promise<ObjectStat | undefined> {
+    const address = this.#addressOf(key);
+    return this.#requests.run(`look up ${key}`, { signal }, async ({ client, sending }) => {
+      const output = await client.send(new HeadObjectCommand(address), sending).catch(unlessAbsent);
+      return output && objectStat(key, output.ContentLength, output.LastModified);
+    });
+  }
+
+  async put(key: string, bytes: Uint8Array, { ifAbsent, signal }: PutOptions): Promise<PutOutcome> {
+    this.#addressOf(key);
+    signal?.throwIfAborted();
+    if (!ifAbsent) return this.#put(key, bytes, { signal });
+    if (await this.hasConditionalWrites()) {
+      return this.#put(key, bytes, { signal, onlyIfAbsent: true });
+    }
+    // Two writers at once may both find nothing and both write: see docs/format/store-layout.md.
+    if ((await this.stat(key, signal && { signal })) !== undefined) return 'exists';
+    return this.#put(key, bytes, { signal });
+  }
+
+  list(prefix: string, { signal }: Aborting = {}): AsyncGenerator<ObjectStat, void, undefined> {
+    const pageAt = (page: string | undefined) =>
+      this.listPage(prefix, { page, ...(signal && { signal }) });
+    return listPages(pageAt, signal);
+  }
+
+  async listPage(
+    prefix: string,
+    { page, signal }: { page?: string | undefined; signal?: AbortSignal },
+  ): Promise<ListPage> {
+    checkKeyPrefix(prefix);
+    if (prefix !== '') this.#addressOf(prefix);
+    const command = new ListObjectsV2Command({
+      Bucket: this.#bucket,
+      Prefix: this.#base + (prefix === '' ? '' : `${prefix}/`),
+      MaxKeys: this.#pageKeysMax,
+      // Foreign keys may hold what XML cannot.
+      EncodingType: 'url',
+      ContinuationToken: page,
+    });
+    const what = `list ${prefix === '' ? 'everything' : prefix}`;
+    return this.#requests.run(what, { signal }, async ({ client, sending }) => {
+      const output = await client.send(command, sending);
+      const next = output.IsTruncated === true ? output.NextContinuationToken : undefined;
+      if (output.IsTruncated === true && (next === undefined || next === page)) {
+        throw notS3(`what comes after a page of the list`);
+      }
+      return { objects: this.#objectsOf(output, command.input.Prefix!), next };
+    });
+  }
+
+  async remove(key: string, { signal }: Aborting = {}): Promise<void> {
+    const address = this.#addressOf(key);
+    await this.#requests.run(`remove ${key}`, { signal }, ({ client, sending }) =>
+      client.send(new DeleteObjectCommand(address), sending).catch(unlessAbsent),
+    );
+  }
+
+  async copy(from: string, to: string, { signal }: Aborting = {}): Promise<boolean> {
+    const source = this.#addressOf(from);
+    const command = new CopyObjectCommand({
+      ...this.#addressOf(to),
+      CopySource: `${source.Bucket}/${source.Key.split('/').map(encodeURIComponent).join('/')}`,
+    });
+    return this.#requests.run(`copy ${from}`, { signal }, async ({ client, sending }) => {
+      const output = await client.send(command, sending).catch(unlessAbsent);
+      return output !== undefined;
+    });
+  }
+
+  /**
+   * Whether the service does "create if absent" itself. Asked once, by an object that is made if it
+   * is absent and stays: where it is there already, one request tells. A service that does not know
+   * the condition either refuses it or makes the object a second time.
+   */
+  async hasConditionalWrites(): Promise<boolean> {
+    this.#conditionalWrites ??= this.#probe();
+    try {
+      return await this.#conditionalWrites;
+    } catch (error) {
+      this.#conditionalWrites = undefined;
+      throw error;
+    }
+  }
+
+  async #probe(): Promise<boolean> {
+    // Not ended by one caller's signal: others wait for it too, and it has its time-outs.
+    for (let attempt = 1; attempt <= 2; attempt++) {
+      try {
+        const outcome = await this.#put(probeKey, new Uint8Array(), { onlyIfAbsent: true });
+        if (outcome === 'exists') return true;
+      } catch (error) {
+        if (error instanceof ConditionRefused) return false;
+        throw error;
+      }
+    }
+    return false;
+  }
+
+  async #put(
+    key: string,
+    bytes: Uint8Array,
+    { onlyIfAbsent = false, signal }: { onlyIfAbsent?: boolean; signal?: AbortSignal | undefined },
+  ): Promise<PutOutcome> {
+    const command = new PutObjectCommand({
+      Bucket: this.#bucket,
+      Key: this.#base + key,
+      Body: bytes,
+      ContentLength: bytes.length,
+      ...(onlyIfAbsent && { IfNoneMatch: '*' }),
+    });
+    const sized = { signal, bodyBytes: bytes.length };
+    return this.#requests.run(`write ${key}`, sized, async ({ client, sending }) => {
+      try {
+        await client.send(command, sending);
+        return 'created';
+      } catch (error) {
+        if (onlyIfAbsent && statusOf(error) === 412) return 'exists';
+        if (onlyIfAbsent && isRefusal(error)) throw new ConditionRefused();
+        throw error;
+      }
+    });
+  }
+
+  #addressOf(key: string): { Bucket: string; Key: string } {
+    checkObjectKey(key);
+    if (key.split('/', 1)[0] === reservedPart) {
+      throw new ImgstoreError('USAGE', `Cannot use ${key} as a key: ${reservedPart}/ is reserved`);
+    }
+    return { Bucket: this.#bucket, Key: this.#base + key };
+  }
+
+  #objectsOf(output: ListObjectsV2CommandOutput, prefix: string): ObjectStat[] {
+    const reserved = `${this.#base}${reservedPart}/`;
+    const objects: ObjectStat[] = [];
+    for (const { Key = '', Size, LastModified } of output.Contents ?? []) {
+      const key = output.EncodingType === 'url' ? decoded(Key) : Key;
+      if (!key.startsWith(prefix)) throw notS3('a key that is not below the prefix');
+      if (key.startsWith(reserved)) continue;
+      objects.push(objectStat(key.slice(this.#base.length), Size, LastModified));
+    }
+    return objects;
+  }
+}
+
+/** The service does not know If-None-Match. */
+class ConditionRefused extends ImgstoreError {
+  constructor() {
+    super('UNSUPPORTED', 'Cannot write to S3: the service refuses If-None-Match');
+  }
+}
+
+function isRefusal(error: unknown): boolean {
+  return statusOf(error) === 501 || ['NotImplemented', 'InvalidArgument'].includes(codeOf(error));
+}
+
+function unlessAbsent(error: unknown): undefined {
+  if (!isAbsence(error)) throw error;
+}
+
+async function gather(body: Readable, key: string, sizeMaxBytes: number): Promise<Buffer> {
+  const pieces: Buffer[] = [];
+  let sizeBytes = 0;
+  for await (const piece of body as AsyncIterable<Buffer>) {
+    sizeBytes += piece.length;
+    // Leaving the loop closes the connection.
+    if (sizeBytes > sizeMaxBytes) throw tooLarge(key, sizeMaxBytes);
+    pieces.push(piece);
+  }
+  return Buffer.concat(pieces, sizeBytes);
+}
+
+function tooLarge(key: string, sizeMaxBytes: number): ImgstoreError {
+  return new ImgstoreError('LIMIT', `Cannot read ${key}: it has more than ${sizeMaxBytes} bytes`);
+}
+
+function objectStat(key: string, size: number | undefined, modified: Date | undefined): ObjectStat {
+  if (size === undefined || modified === undefined) throw notS3('an object without size or time');
+  return { key, sizeBytes: size, modified };
+}
+
+/** As S3 encodes keys: a plus is a space. */
+function decoded(key: string): string {
+  try {
+    return decodeURIComponent(key.replaceAll('+', ' '));
+  } catch {
+    return key;
+  }
+}
+
+function notS3(what: string): RetryableFault {
+  return new RetryableFault(`Cannot understand an answer of S3: it has ${what}`, {
+    hint: 'Is the endpoint that of an S3 service?',
+  });
+}
