@@ -1,10 +1,11 @@
 /**
  * The descriptor of one FUSE connection: requests in, replies and notifications out.
  *
- * One thread of libuv's pool waits in poll(2) while nothing happens; requests are read without
- * blocking, on the event loop, until none is left. Against threads that wait in read(2), as many as
- * requests may be served at once, this holds one thread, takes a burst of requests in one turn, and
- * can be stopped: a thread in read(2) cannot be woken, and process.exit waits for it for ever.
+ * The kernel raises SIGIO when there is something to read; the event loop then reads, without
+ * blocking, until nothing is left. No thread waits. Threads of libuv's pool, in read(2) or poll(2),
+ * would have to be queued anew after each request, behind whatever fills the pool: also behind
+ * mount(2) calls that wait for the very requests that nobody would read then. And process.exit
+ * waits for such threads for ever.
  */
 
 import { closeSync, writeSync, writev, writevSync } from 'node:fs';
@@ -13,17 +14,23 @@ import { describeError, errnoOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { RequestHead } from './dispatcher.ts';
 import { errno, notifyCode, replyHeader, requestSizeMaxBytes } from './format.ts';
-import { openEvent, Poll, readOrErrno } from './system-calls.ts';
+import { readOrErrno, signalWhenReadable } from './system-calls.ts';
 
 /** Requests served before timers and sockets get their turn; the largest take 0.2 ms each. */
 const requestsPerTurn = 16;
 
 /**
- * Turns of the event loop that look for the next request before a thread waits for it: about 40 µs
- * in sum. A process that reads step by step asks again within 20 µs, and waking a thread takes
- * longer than that: 85 µs a read fall to 20. With one processor it would only delay the asker.
+ * Turns of the event loop that look for the next request before it sleeps: about 40 µs in sum. A
+ * process that reads step by step asks again within 20 µs, and waking up takes longer than that.
+ * With one processor it would only delay the asker.
  */
 const idleTurns = availableParallelism() > 1 ? 32 : 0;
+
+/** Keeps the process alive while it serves, which a signal does not, and bounds what a lost one costs. */
+const checkIntervalMs = 1000;
+
+/** A signal that is on its way would end the process if nobody listened any more. */
+const signalLingerMs = 1000;
 
 /** writev(2) takes no more than 1024. */
 const slicesMax = 1023;
@@ -44,19 +51,17 @@ export class Channel {
   readonly #log: Log;
   readonly #request = Buffer.allocUnsafeSlow(requestSizeMaxBytes);
   readonly #header = Buffer.alloc(replyHeader.sizeBytes);
-  readonly #wakeFd = openEvent();
-  readonly #poll: Poll;
-  readonly #onExit = (): void => this.#wake();
   /** Notifications on their way; the descriptor must stay theirs until they are through. */
   readonly #notifying = new Set<Promise<void>>();
-  #idle = 0;
-  #state: 'new' | 'reading' | 'stopping' | 'ended' = 'new';
+  #check: NodeJS.Timeout | undefined;
+  /** Turns without a request so far; undefined while the event loop may sleep. */
+  #idle: number | undefined;
+  #state: 'new' | 'reading' | 'ended' = 'new';
 
   constructor({ fd, handle, log }: ChannelOptions) {
     this.#fd = fd;
     this.#handle = handle;
     this.#log = log;
-    this.#poll = new Poll([fd, this.#wakeFd]);
     const { promise, resolve } = Promise.withResolvers<void>();
     this.ended = promise;
     this.#end = resolve;
@@ -64,17 +69,16 @@ export class Channel {
 
   start(): void {
     this.#state = 'reading';
+    process.on('SIGIO', this.#onReadable);
     process.on('exit', this.#onExit);
-    this.#wait();
+    this.#check = setInterval(this.#onReadable, checkIntervalMs);
+    signalWhenReadable(this.#fd, true);
+    this.#onReadable();
   }
 
   /** Stops reading and closes the descriptor. What was read and not answered stays unanswered. */
   async stop(): Promise<void> {
-    if (this.#state === 'new') void this.#finish();
-    if (this.#state === 'reading') {
-      this.#state = 'stopping';
-      this.#wake();
-    }
+    if (this.#state !== 'ended') void this.#finish();
     await this.ended;
   }
 
@@ -117,52 +121,53 @@ export class Channel {
     await written.finally(() => this.#notifying.delete(written));
   }
 
-  #wait(): void {
+  readonly #onReadable = (): void => {
+    if (this.#idle !== undefined || this.#state !== 'reading') return;
     this.#idle = 0;
-    // On a turn of its own, so that what is thrown below surfaces as any other exception does.
-    this.#poll.wait(() => setImmediate(this.#drain));
-  }
+    this.#drain();
+  };
 
   readonly #drain = (): void => {
-    for (let i = 0; i < requestsPerTurn; i++) {
-      if (this.#state !== 'reading') break;
+    for (let i = 0; i < requestsPerTurn && this.#state === 'reading'; i++) {
       const result = readOrErrno(this.#fd, this.#request);
       if (result >= 0) {
         this.#idle = 0;
         this.#handle(this.#request, result);
       } else if (result === -errno.EAGAIN) {
-        if (this.#idle++ < idleTurns) break;
-        this.#wait();
-        return;
+        this.#idle = (this.#idle ?? 0) + 1;
+        break;
       } else if (result !== -errno.ENOENT && result !== -errno.EINTR) {
         this.#readFailed(-result);
       }
     }
-    if (this.#state === 'reading') setImmediate(this.#drain);
-    else void this.#finish();
+    const isAwake = this.#idle !== undefined && this.#idle <= idleTurns;
+    if (isAwake && this.#state === 'reading') setImmediate(this.#drain);
+    else this.#idle = undefined;
   };
 
   #readFailed(number: number): void {
-    this.#state = 'stopping';
-    if (number === errno.ENODEV || number === errno.ECONNABORTED) return;
-    this.#log('error', `Cannot read the kernel's requests: errno ${number}`);
+    if (number !== errno.ENODEV && number !== errno.ECONNABORTED) {
+      this.#log('error', `Cannot read the kernel's requests: errno ${number}`);
+    }
+    void this.#finish();
   }
 
   async #finish(): Promise<void> {
+    const wasReading = this.#state === 'reading';
     this.#state = 'ended';
-    process.off('exit', this.#onExit);
+    clearInterval(this.#check);
+    if (wasReading) {
+      this.#onExit();
+      process.off('exit', this.#onExit);
+      setTimeout(() => process.off('SIGIO', this.#onReadable), signalLingerMs).unref();
+    }
     await Promise.allSettled(this.#notifying);
     closeSync(this.#fd);
-    closeSync(this.#wakeFd);
     this.#end();
   }
 
-  /** Ends a poll: also at the end of the process, which waits for all threads of the pool. */
-  #wake(): void {
-    const one = Buffer.alloc(8);
-    one.writeUInt8(1);
-    writeSync(this.#wakeFd, one);
-  }
+  /** The connection may live on without this process. */
+  readonly #onExit = (): void => signalWhenReadable(this.#fd, false);
 }
 
 function notification(code: number, payloadBytes: number): Buffer {

@@ -6,7 +6,7 @@
  * the kernel sends again what was not answered, and readers see no more than a pause.
  */
 
-import { constants, openSync, readFileSync } from 'node:fs';
+import { constants, openSync } from 'node:fs';
 import { assert } from '../base/assert.ts';
 import { describeError, errnoOf, ImgstoreError, ioError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
@@ -31,9 +31,6 @@ export interface AddedFile {
   serial: number;
   file: ServedFile;
 }
-
-/** One thread waits for requests, two may mount on top, and answering needs files read. */
-const poolSizeMin = 4;
 
 export class FuseServer {
   readonly mountPoint: string;
@@ -65,7 +62,6 @@ export class FuseServer {
 
   /** Mounts on an existing, empty folder. */
   static async mount(options: { mountPoint: string; log: Log }): Promise<FuseServer> {
-    checkPoolSize();
     const { log } = options;
     const what = `Cannot mount the disks at ${options.mountPoint}`;
     const mountPoint = await realPath(options.mountPoint, what);
@@ -107,16 +103,12 @@ export class FuseServer {
     files: Iterable<AddedFile>;
     log: Log;
   }): FuseServer {
-    checkPoolSize();
     const { fd, state, files, log } = options;
     if (!state.negotiated.resend) {
       const message = `Cannot take over the disks at ${state.mountPoint}: the kernel does not send`;
       const hint = 'Use Linux 6.9 or newer; unmount and mount the images again.';
       throw new ImgstoreError('UNSUPPORTED', `${message} unanswered reads again`, { hint });
     }
-    const flags = /^flags:\s*([0-7]+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'));
-    const isNonBlocking = (Number.parseInt(flags?.[1] ?? '0', 8) & constants.O_NONBLOCK) !== 0;
-    assert(isNonBlocking, 'the descriptor is one that a FuseServer opened');
     const server = new FuseServer({ fd, mountPoint: state.mountPoint, log });
     server.#negotiated = state.negotiated;
     for (const { id, serial, file } of files) server.#nodes.add(id, serial, file);
@@ -221,12 +213,4 @@ function openDevice(what: string): number {
       cause: error,
     });
   }
-}
-
-function checkPoolSize(): void {
-  const size = Number(process.env['UV_THREADPOOL_SIZE'] ?? poolSizeMin);
-  if (size >= poolSizeMin) return;
-  const hint = `Set UV_THREADPOOL_SIZE to ${poolSizeMin} or more, or to nothing.`;
-  const message = `Cannot serve disks: ${size} threads of libuv are too few`;
-  throw new ImgstoreError('USAGE', message, { hint });
 }

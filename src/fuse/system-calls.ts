@@ -4,9 +4,8 @@
  * must stay free. They reject with Node's own kind of error (`code: 'EBUSY'`).
  */
 
-import { closeSync } from 'node:fs';
+import { closeSync, constants } from 'node:fs';
 import koffi, { type KoffiFunc } from 'koffi';
-import { assert } from '../base/assert.ts';
 
 type MountCall = (
   source: string,
@@ -17,8 +16,7 @@ type MountCall = (
 ) => number;
 type UnmountCall = (target: string, flags: number) => number;
 type ReadCall = (fd: number, buffer: Buffer, sizeBytes: number) => number;
-type PollCall = (entries: Buffer, count: number, timeoutMs: number) => number;
-type EventCall = (initial: number, flags: number) => number;
+type ControlCall = (fd: number, command: number, argument: number) => number;
 type SystemCall = (number: number, a: number, b: number, c: number) => number;
 
 const libc = koffi.load(null);
@@ -27,8 +25,7 @@ const mountCall = libc.func(
 ) as KoffiFunc<MountCall>;
 const unmountCall = libc.func('int umount2(const char *, int)') as KoffiFunc<UnmountCall>;
 const readCall = libc.func('int64_t read(int, void *, size_t)') as KoffiFunc<ReadCall>;
-const pollCall = libc.func('int poll(void *, unsigned long, int)') as KoffiFunc<PollCall>;
-const eventCall = libc.func('int eventfd(unsigned int, int)') as KoffiFunc<EventCall>;
+const controlCall = libc.func('int fcntl(int, int, long)') as KoffiFunc<ControlCall>;
 const systemCall = libc.func('int64_t syscall(long, long, long, long)') as KoffiFunc<SystemCall>;
 
 const errnoNames = new Map(Object.entries(koffi.os.errno).map(([name, number]) => [number, name]));
@@ -46,11 +43,10 @@ export const mountFlag = {
 const unmountDetach = 1 << 1;
 const unmountNoFollow = 1 << 3;
 
-/** eventfd(2): O_NONBLOCK and O_CLOEXEC. */
-const eventFlags = 0o2004000;
-/** poll(2). */
-const pollIn = 1;
-const pollEntryBytes = 8;
+/** fcntl(2). */
+const setFlags = 4;
+const setOwner = 8;
+const asyncFlag = 0o20000;
 /** System calls as young as these have one number on all architectures. */
 const pidfdOpenNumber = 434;
 const pidfdGetfdNumber = 438;
@@ -95,33 +91,18 @@ export function readOrErrno(fd: number, buffer: Buffer): number {
   return result < 0 ? -koffi.errno() : Number(result);
 }
 
-/** A descriptor that poll finds readable once 8 bytes have been written to it. */
-export function openEvent(): number {
-  const fd = eventCall(0, eventFlags);
-  if (fd < 0) throw systemError('eventfd', koffi.errno());
-  return fd;
-}
-
-/** Calls back, on a later turn, when one of these descriptors is readable or broken. */
-export class Poll {
-  readonly #entries: Buffer;
-  readonly #count: number;
-
-  constructor(descriptors: readonly number[]) {
-    this.#count = descriptors.length;
-    this.#entries = Buffer.alloc(this.#count * pollEntryBytes);
-    descriptors.forEach((fd, i) => {
-      this.#entries.writeInt32LE(fd, i * pollEntryBytes);
-      this.#entries.writeInt16LE(pollIn, i * pollEntryBytes + 4);
-    });
-  }
-
-  /** One wait at a time. It holds a thread of the pool; EINTR and the like count as readable. */
-  wait(then: () => void): void {
-    pollCall.async(this.#entries, this.#count, -1, (error: unknown) => {
-      assert(!error, 'poll takes its arguments');
-      then();
-    });
+/**
+ * Makes the descriptor non-blocking and has the kernel raise SIGIO in this process whenever there is
+ * something new to read from it, or no more. The setting belongs to what is open, not to the
+ * descriptor: the last process that asks for it gets the signals, and none if that one is gone.
+ */
+export function signalWhenReadable(fd: number, isWanted: boolean): void {
+  const flags = constants.O_RDWR | constants.O_NONBLOCK | (isWanted ? asyncFlag : 0);
+  if (
+    controlCall(fd, setOwner, isWanted ? process.pid : 0) < 0 ||
+    controlCall(fd, setFlags, flags) < 0
+  ) {
+    throw systemError('fcntl', koffi.errno());
   }
 }
 

@@ -5,7 +5,7 @@
  * argv: the mount point, then, to take over descriptor 4, a ConnectionState and AddedFiles as JSON.
  */
 
-import { readFileSync } from 'node:fs';
+import { openSync, read, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ImgstoreError } from '../../src/base/errors.ts';
 import { lineLog } from '../../src/base/log.ts';
@@ -32,6 +32,7 @@ export type Command =
   | { do: 'delay'; id: string; delayMs: number }
   | { do: 'stats' }
   | { do: 'state' }
+  | { do: 'exhaust'; fifo: string }
   | { do: 'throw' }
   | { do: 'exit' }
   | { do: 'close' };
@@ -128,6 +129,12 @@ async function main(): Promise<void> {
         return server.stats();
       case 'state':
         return { pid: process.pid, fd: server.fd, state: server.state };
+      case 'exhaust': {
+        // Each waits, on a thread of the pool, for what nobody writes.
+        const fd = openSync(command.fifo, 'r+');
+        for (let i = 0; i < 16; i++) read(fd, Buffer.alloc(1), 0, 1, null, () => {});
+        return undefined;
+      }
       case 'throw':
         setImmediate(() => {
           throw new Error('a bug');

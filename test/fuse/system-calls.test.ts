@@ -1,18 +1,18 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { closeSync, openSync, readSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { errnoOf } from '../../src/base/errors.ts';
 import {
   copyDescriptor,
   mount,
-  openEvent,
-  Poll,
   readOrErrno,
+  signalWhenReadable,
   unmountNow,
 } from '../../src/fuse/system-calls.ts';
 import { createTestMounts } from '../support/mounts.ts';
+import { runChecked } from '../support/processes.ts';
 
 test('errnos of calls on other threads are their own', async () => {
   const missing = { source: 'none', target: '/nonexistent', type: 'tmpfs', flags: 0 };
@@ -27,19 +27,28 @@ test('errnos of calls on other threads are their own', async () => {
   assert.deepEqual(codes, ['ENOENT', 'ENODEV', 'EINVAL', 'ENOENT']);
 });
 
-test('a descriptor that would block says so, and a poll wakes up when it would not', async () => {
-  const fd = openEvent();
+test('a signal tells when there is something to read, and reading never blocks', async t => {
+  const mounts = createTestMounts(t);
+  const fifo = join(mounts.dir, 'fifo');
+  await runChecked('mkfifo', [fifo]);
+  const fd = openSync(fifo, 'r+');
+  let signals = 0;
+  const onSignal = (): number => ++signals;
+  process.on('SIGIO', onSignal);
+  signalWhenReadable(fd, true);
   const buffer = Buffer.alloc(8);
   assert.equal(readOrErrno(fd, buffer), -11);
-  let woken = false;
-  const waited = new Promise<void>(resolve => new Poll([fd]).wait(resolve));
-  waited.then(() => (woken = true));
+  await runChecked('sh', ['-c', 'echo 12345 > "$0"', fifo]);
+  while (signals === 0) await new Promise(resolve => setTimeout(resolve, 5));
+  assert.equal(readOrErrno(fd, buffer), 6);
+  assert.equal(buffer.toString('latin1', 0, 6), '12345\n');
+  signalWhenReadable(fd, false);
+  await new Promise(resolve => setTimeout(resolve, 20)); // For those on their way.
+  const before = signals;
+  await runChecked('sh', ['-c', 'echo 12345 > "$0"', fifo]);
   await new Promise(resolve => setTimeout(resolve, 20));
-  assert.equal(woken, false);
-  writeSync(fd, Buffer.from([5, 0, 0, 0, 0, 0, 0, 0]));
-  await waited;
-  assert.equal(readOrErrno(fd, buffer), 8);
-  assert.equal(buffer[0], 5);
+  assert.equal(signals, before);
+  process.off('SIGIO', onSignal);
   closeSync(fd);
   assert.equal(readOrErrno(fd, buffer), -9);
 });
