@@ -32,6 +32,9 @@ export function containerOf(runtime: string, mountFolder: string): Container {
 
 const forwardedSignals = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const;
 
+/** So many SIGINTs and SIGTERMs mean it: then a program that handles them is ended too. */
+const requestsMax = 3;
+
 /** The path of crun or runc; crun first, since it starts faster. */
 export async function findRuntime(searchPath: string): Promise<string> {
   // crun 1.8 refuses the hybrid cgroup layout (v1 controllers with v2 at unified/); runc does not.
@@ -63,8 +66,10 @@ export async function runContainer(container: Container): Promise<number> {
   const args = ['--root', stateDirectory, 'run', '--bundle', bundleDirectory, '--pid-file'];
   const child = spawn(runtime, [...args, pidFile, id], { stdio: 'inherit' });
   let endedBy: NodeJS.Signals | undefined;
+  let requests = 0;
   const forward = (signal: NodeJS.Signals) => {
-    if (wouldIgnore(pidFile, signal)) {
+    if (signal === 'SIGINT' || signal === 'SIGTERM') requests++;
+    if (requests >= requestsMax || wouldIgnore(pidFile, signal)) {
       endedBy = signal;
       killByPidFile(pidFile);
     } else child.kill(signal);

@@ -13,6 +13,10 @@ const idMax = 2 ** 32 - 2;
 export interface ContainerUser {
   uid: number;
   gid: number;
+  /**
+   * The gid itself is one of them: otherwise a set-group-id program takes a process out of its own
+   * group, and with that into what is forbidden to the group (CVE-2022-36109).
+   */
   additionalGids: readonly number[];
   /** For HOME; undefined if passwd has no such user. */
   home: string | undefined;
@@ -42,14 +46,14 @@ export async function resolveUser(root: string, user: string): Promise<Container
   if (groupPart !== undefined && groupPart !== '') {
     const gid = group.find(g => g.name === groupPart)?.gid ?? numericId(groupPart);
     if (gid === undefined) throw unknown('group', groupPart, 'group');
-    return { uid, gid, additionalGids: [], home: entry?.home };
+    return { uid, gid, additionalGids: [gid], home: entry?.home };
   }
   const gid = entry?.gid ?? 0;
-  const additionalGids =
+  const others =
     entry === undefined
       ? []
       : group.filter(g => g.gid !== gid && g.members.includes(entry.name)).map(g => g.gid);
-  return { uid, gid, additionalGids, home: entry?.home };
+  return { uid, gid, additionalGids: [gid, ...others], home: entry?.home };
 }
 
 function numericId(text: string): number | undefined {

@@ -3,7 +3,7 @@
  * everything that a file system can hold and tools get wrong.
  */
 
-import { readFileSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { type LayoutLayer, writeOciLayout } from './oci-layout.ts';
 import type { TestHome } from './processes.ts';
 import { Random } from './random.ts';
@@ -69,6 +69,7 @@ export interface SmallImage {
 export function writeSmallImage(home: TestHome, name: string, image: SmallImage = {}): string {
   const { entries = runnableEntries, config = {}, compression = 'none' } = image;
   const dir = home.path(`layout-${name}`);
+  rmSync(dir, { recursive: true, force: true });
   const defaults = { Cmd: ['/bin/sh'], Env: ['PATH=/bin'] };
   writeOciLayout(dir, {
     layers: [{ tar: tarOf(entries), compression }],
