@@ -59,7 +59,8 @@ export class Retrier {
         this.#budget.succeeded({ retried: attempt > 1 });
         return value;
       } catch (error) {
-        if (signal?.aborted || !(error instanceof RetryableFault)) throw error;
+        if (!(error instanceof RetryableFault)) throw error;
+        signal?.throwIfAborted();
         const latestMs = beganMs + this.#elapsedMaxMs;
         if (attempt < this.#attemptsMax && (await this.#mayRetry(attempt, error, latestMs, signal)))
           continue;

@@ -1,0 +1,177 @@
+/**
+ * An HTTP server between a client and a service that works: it passes requests on as they are, so
+ * that signatures stay valid, notes them, and does to some what networks and busy services do.
+ */
+
+import { once } from 'node:events';
+import {
+  Agent,
+  createServer,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  request,
+  type ServerResponse,
+} from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+export interface ProxiedRequest {
+  /** 0, 1, … in order of arrival. */
+  number: number;
+  method: string;
+  /** With the query. */
+  path: string;
+  headers: IncomingHttpHeaders;
+  body: Buffer;
+}
+
+export interface ProxiedAnswer {
+  status: number;
+  headers: IncomingHttpHeaders;
+  body: Buffer;
+}
+
+export type Fault =
+  /** Says this instead, without passing the request on. */
+  | { do: 'answer'; status: number; headers?: Record<string, string>; body?: string }
+  /** Closes the connection before or after the service did its work. */
+  | { do: 'reset'; when: 'before' | 'after' }
+  | { do: 'delay'; waitMs: number }
+  /** Never answers; or never ends an answer of which so many bytes were sent. */
+  | { do: 'stall'; afterBytes?: number }
+  /** Sends so many bytes of the answer's body, then closes; or says that this is all. */
+  | { do: 'cut'; afterBytes: number; says: 'all' | 'more' }
+  /** Changes a byte in the middle of the body. */
+  | { do: 'flip'; of: 'request' | 'answer' }
+  /** Bytes that are not HTTP. */
+  | { do: 'garbage' }
+  /** The service does its work twice. */
+  | { do: 'twice' }
+  /** What the test makes of it, without the service. */
+  | { do: 'instead'; answer: () => Promise<{ status: number; body?: string }> };
+
+/** What happens to a request; undefined: it passes. */
+export type FaultPlan = (request: ProxiedRequest) => Fault | undefined;
+
+export class FaultProxy {
+  plan: FaultPlan = () => undefined;
+  readonly requests: ProxiedRequest[] = [];
+  /** The most requests that were under way at once. */
+  inFlightMax = 0;
+  #inFlight = 0;
+  readonly #target: URL;
+  readonly #agent = new Agent({ keepAlive: true });
+  readonly #server = createServer((incoming, response) => {
+    this.#serve(incoming, response).catch(() => incoming.socket.destroy());
+  });
+
+  constructor(target: string) {
+    this.#target = new URL(target);
+  }
+
+  /** Listens; closed when the test ends. */
+  static async start(
+    context: { after(fn: () => Promise<void>): void },
+    target: string,
+  ): Promise<FaultProxy> {
+    const proxy = new FaultProxy(target);
+    await once(proxy.#server.listen(0, '127.0.0.1'), 'listening');
+    context.after(async () => {
+      proxy.#server.closeAllConnections();
+      proxy.#server.close();
+      proxy.#agent.destroy();
+    });
+    return proxy;
+  }
+
+  get endpoint(): string {
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  /** Requests since the last call, by method and the last part of the path. */
+  take(): string[] {
+    return this.requests
+      .splice(0)
+      .map(({ method, path }) => `${method} ${path.split('?')[0]!.split('/').at(-1)}`);
+  }
+
+  async #serve(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
+    this.inFlightMax = Math.max(this.inFlightMax, ++this.#inFlight);
+    try {
+      const received: ProxiedRequest = {
+        number: this.requests.length,
+        method: incoming.method!,
+        path: incoming.url!,
+        headers: incoming.headers,
+        body: await bodyOf(incoming),
+      };
+      this.requests.push(received);
+      await this.#answer(received, incoming, response);
+    } finally {
+      this.#inFlight--;
+    }
+  }
+
+  async #answer(
+    received: ProxiedRequest,
+    incoming: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<void> {
+    const fault = this.plan(received);
+    const socket = incoming.socket;
+    if (fault?.do === 'answer') return void send(response, { headers: {}, body: '', ...fault });
+    if (fault?.do === 'instead') {
+      return void send(response, { headers: {}, body: '', ...(await fault.answer()) });
+    }
+    if (fault?.do === 'garbage') return void socket.end('\u0000 what is this? \r\n\r\n');
+    if (fault?.do === 'reset' && fault.when === 'before') return void socket.resetAndDestroy();
+    if (fault?.do === 'stall' && fault.afterBytes === undefined) return;
+    if (fault?.do === 'delay') await sleep(fault.waitMs);
+    if (fault?.do === 'flip' && fault.of === 'request') flip(received.body);
+    if (fault?.do === 'twice') await this.#pass(received);
+    const answer = await this.#pass(received);
+    if (fault?.do === 'flip' && fault.of === 'answer') flip(answer.body);
+    if (fault?.do === 'reset') return void socket.resetAndDestroy();
+    if (fault?.do === 'cut' && fault.says === 'all') {
+      const body = answer.body.subarray(0, fault.afterBytes);
+      const headers = { ...answer.headers, 'content-length': `${body.length}` };
+      return void send(response, { ...answer, headers, body });
+    }
+    if (fault?.do === 'cut' || fault?.do === 'stall') {
+      response.writeHead(answer.status, answer.headers);
+      response.write(answer.body.subarray(0, fault.afterBytes), () => {
+        if (fault.do === 'cut') socket.destroy();
+      });
+      return;
+    }
+    send(response, answer);
+  }
+
+  async #pass({ method, path, headers, body }: ProxiedRequest): Promise<ProxiedAnswer> {
+    const { hostname, port } = this.#target;
+    const outgoing = request({ hostname, port, method, path, headers, agent: this.#agent });
+    outgoing.end(body);
+    const [answer] = (await once(outgoing, 'response')) as [IncomingMessage];
+    const { 'transfer-encoding': _, connection: __, ...kept } = answer.headers;
+    return { status: answer.statusCode!, headers: kept, body: await bodyOf(answer) };
+  }
+}
+
+function send(
+  response: ServerResponse,
+  answer: { status: number; headers: IncomingHttpHeaders; body: string | Buffer },
+): void {
+  response.writeHead(answer.status, answer.headers);
+  response.end(answer.body);
+}
+
+async function bodyOf(message: IncomingMessage): Promise<Buffer> {
+  const pieces: Buffer[] = [];
+  for await (const piece of message as AsyncIterable<Buffer>) pieces.push(piece);
+  return Buffer.concat(pieces);
+}
+
+function flip(bytes: Buffer): void {
+  const middle = bytes.length >> 1;
+  if (bytes.length > 0) bytes[middle] = bytes[middle]! ^ 1;
+}
