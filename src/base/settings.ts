@@ -3,11 +3,13 @@
  * config.json in the home, then defaults.
  */
 
-import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { errnoOf, ImgstoreError, ioError } from './errors.ts';
 import { GiB, KiB, MiB } from './limits.ts';
+
+/** Not by `import`, which reads every export of the module: 3 ms of each command's start. */
+const { readFileSync } = process.getBuiltinModule('node:fs');
 
 export interface Settings {
   /** Absolute. */
