@@ -14,6 +14,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { waitUntil } from '../support/poll.ts';
 import { createTestHome, mountsBelow, type TestHome } from '../support/processes.ts';
+import { assertSameBytes } from '../support/same-bytes.ts';
 import { noise, pushSmallImage, writeSmallImage } from '../support/small-images.ts';
 
 interface Fault {
@@ -75,7 +76,7 @@ for (const [kind, damage] of Object.entries(damages)) {
     assert.equal(logged().length, 1, 'a chunk that is read in a loop does not fill the log');
 
     renameSync(`${largest}.away`, largest!);
-    assert.deepEqual(readFileSync(`${dir}/srv/noise`), Buffer.from(noise));
+    assertSameBytes(readFileSync(`${dir}/srv/noise`), noise);
     await home.runChecked(['umount', dir]);
   });
 }
@@ -129,7 +130,7 @@ test('a mount whose metadata cannot be had is refused, says why, and leaves noth
   assert.match(run.stderr, /^imgstore: Cannot mount small:latest on [^\n]*\n$/);
   for (const path of chunks) renameSync(`${path}.away`, path);
   await home.runChecked(['mount', 'small', dir]);
-  assert.deepEqual(readFileSync(`${dir}/srv/noise`), Buffer.from(noise));
+  assertSameBytes(readFileSync(`${dir}/srv/noise`), noise);
 });
 
 test('the store goes and comes back under a mount', async context => {
@@ -143,5 +144,5 @@ test('the store goes and comes back under a mount', async context => {
   const mount = await home.run(['mount', 'small', home.path('home')]);
   assert.match(mount.stderr, /^imgstore: Cannot open the store [^\n]*: no store is there[^\n]*\n$/);
   renameSync(`${home.home}/away`, `${home.home}/store`);
-  assert.deepEqual(readFileSync(`${dir}/srv/noise`), Buffer.from(noise));
+  assertSameBytes(readFileSync(`${dir}/srv/noise`), noise);
 });

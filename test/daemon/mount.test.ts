@@ -23,6 +23,7 @@ import {
   runCommand,
   type TestHome,
 } from '../support/processes.ts';
+import { assertSameBytes } from '../support/same-bytes.ts';
 import { noise, pushSmallImage } from '../support/small-images.ts';
 
 interface Listed {
@@ -84,7 +85,7 @@ test('read-only, writable and as a disk, each gone without a trace', async conte
   const store = ['--store', `file://${home.home}/store`];
 
   await home.runChecked(['mount', ...store, 'small', dir]);
-  assert.deepEqual(readFileSync(`${dir}/srv/noise`), Buffer.from(noise));
+  assertSameBytes(readFileSync(`${dir}/srv/noise`), noise);
   assert.throws(() => writeFileSync(`${dir}/new`, 'x'), { code: 'EROFS' });
   await home.runChecked(['umount', dir]);
   await assertNothingLeft(home);
@@ -196,7 +197,7 @@ test('what is in use stays, works on, and goes later', async context => {
     await home.runChecked(['mount', ...rw, 'small', dir]);
     const user = await processIn(`${dir}/srv`, context);
     await assertRefused(home, ['umount', dir], /it is in use/);
-    assert.deepEqual(readFileSync(`${dir}/srv/noise`), Buffer.from(noise));
+    assertSameBytes(readFileSync(`${dir}/srv/noise`), noise);
     assert.equal((await mounted(home)).length, 1);
     await end(user);
     await home.runChecked(['umount', dir]);
