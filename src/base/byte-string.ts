@@ -22,13 +22,14 @@ export function bytesOf(value: ByteString): Buffer {
   return Buffer.from(value, 'latin1');
 }
 
-/** For messages: UTF-8 where it is, escapes where it is not. */
+/** For messages: UTF-8 where it is, escapes where it is not, and nothing that steers a terminal. */
 export function printable(value: ByteString): string {
   const text = bytesOf(value).toString('utf8');
   const faithful = Buffer.from(text, 'utf8').toString('latin1') === value;
   const shown = faithful ? text : value;
   const quoted = JSON.stringify(shown).slice(1, -1);
-  return faithful ? quoted : quoted.replace(/[\u0080-\u00ff]/g, c => `\\x${hexByte(c)}`);
+  const unsafe = faithful ? /[\u007f-\u009f]/g : /[\u007f-\u00ff]/g;
+  return quoted.replace(unsafe, c => `\\x${hexByte(c)}`);
 }
 
 function hexByte(c: string): string {

@@ -91,6 +91,10 @@ export const objectKeyLengthMaxBytes = 512;
 export const objectKeyPartLengthMaxBytes = 255;
 /** A temporary file this old has lost its writer: no single object takes a day to write. */
 export const leftoverAgeMinMs = 24 * 60 * 60 * 1000;
+/** Below this the largest chunks of the worker's cache would push each other out. */
+export const diskCacheSizeMinBytes = 16 * sealedChunkSizeMaxBytes;
+/** Decoded chunks in memory: those of the largest reads that are answered together. */
+export const memoryCacheSizeMinBytes = 16 * chunkSizeMaxBytes;
 /** Sealed chunks held in memory until the worker's cache has written them; more are declined. */
 export const cacheWritesPendingMaxBytes = 64 * MiB;
 

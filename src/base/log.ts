@@ -10,7 +10,7 @@ export type Log = (level: LogLevel, message: string) => void;
 export function lineLog(write: (line: string) => void, now: () => Date = () => new Date()): Log {
   return (level, message) => {
     // biome-ignore lint/suspicious/noControlCharactersInRegex: one message is one line
-    const line = message.replace(/[\u0000-\u001f\u007f]+/g, ' ');
+    const line = message.replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ');
     write(`${now().toISOString()} ${level} ${line}\n`);
   };
 }

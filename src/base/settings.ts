@@ -4,15 +4,15 @@
  */
 
 import { homedir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { errnoOf, ImgstoreError, ioError } from './errors.ts';
-import { GiB, KiB, MiB } from './limits.ts';
+import { diskCacheSizeMinBytes, GiB, KiB, MiB, memoryCacheSizeMinBytes } from './limits.ts';
 
 /** Not by `import`, which reads every export of the module: 3 ms of each command's start. */
-const { readFileSync } = process.getBuiltinModule('node:fs');
+const { readFileSync, realpathSync } = process.getBuiltinModule('node:fs');
 
 export interface Settings {
-  /** Absolute. */
+  /** Absolute and without symlinks, as the kernel's table of mounts has paths. */
   home: string;
   /** A URL, or an absolute path. */
   store: string;
@@ -36,11 +36,15 @@ export interface SettingFlags {
 
 /** Errors: USAGE where config.json or a variable is wrong. */
 export function loadSettings(flags: SettingFlags, env: NodeJS.ProcessEnv): Settings {
-  const home = resolve(flags.home ?? (env['IMGSTORE_HOME'] || defaultHome(env)));
+  for (const [name, value] of Object.entries(flags)) {
+    if (value === '') throw emptyFlag(name);
+  }
+  const home = realPath(resolve(flags.home ?? (env['IMGSTORE_HOME'] || defaultHome(env))));
   const config = readConfig(join(home, 'config.json'));
+  const given = flags.store ?? (env['IMGSTORE_STORE'] || undefined);
   return {
     home,
-    store: location(flags.store ?? (env['IMGSTORE_STORE'] || config.store) ?? join(home, 'store')),
+    store: given === undefined ? location(config.store ?? 'store', home) : location(given, '.'),
     keysDirectory: join(home, 'keys'),
     cacheDirectory: join(home, 'cache'),
     runDirectory: join(home, 'run'),
@@ -49,9 +53,25 @@ export function loadSettings(flags: SettingFlags, env: NodeJS.ProcessEnv): Setti
   };
 }
 
-/** The daemon has another working directory, so a path must not depend on ours. */
-function location(store: string): string {
-  return /^[a-z][a-z0-9+.-]*:/i.test(store) ? store : resolve(store);
+/** The daemon has another working directory, so a path must not depend on it. */
+function location(store: string, base: string): string {
+  return /^[a-z][a-z0-9+.-]*:/i.test(store) ? store : resolve(base, store);
+}
+
+/** Of a path that need not exist yet. */
+function realPath(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    const parent = dirname(path);
+    return parent === path ? path : join(realPath(parent), basename(path));
+  }
+}
+
+function emptyFlag(name: string): ImgstoreError {
+  return new ImgstoreError('USAGE', `Cannot use --${name}: it is empty`, {
+    hint: 'Give it a value, or leave it out.',
+  });
 }
 
 function defaultHome(env: NodeJS.ProcessEnv): string {
@@ -92,9 +112,9 @@ function checkConfig(path: string, document: Record<string, unknown>): Config {
       if (typeof value !== 'string' || value === '') throw wrong(path, 'store is not a text');
       config.store = value;
     } else if (name === 'diskCacheMaxBytes' || name === 'memoryCacheMaxBytes') {
-      if (!Number.isSafeInteger(value) || (value as number) < 0) {
-        throw wrong(path, `${name} is not a number of bytes`);
-      }
+      if (!Number.isSafeInteger(value)) throw wrong(path, `${name} is not a number of bytes`);
+      const min = name === 'diskCacheMaxBytes' ? diskCacheSizeMinBytes : memoryCacheSizeMinBytes;
+      if ((value as number) < min) throw wrong(path, `${name} is below ${min}`);
       config[name] = value as number;
     } else {
       throw wrong(path, `it has an unknown setting ${JSON.stringify(name)}`);

@@ -10,7 +10,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ChunkId } from '../base/digest.ts';
 import { describeError, errnoOf, ImgstoreError, ioError } from '../base/errors.ts';
 import { Limiter } from '../base/limiter.ts';
-import { cacheWritesPendingMaxBytes, sealedChunkSizeMaxBytes } from '../base/limits.ts';
+import { cacheWritesPendingMaxBytes, diskCacheSizeMinBytes } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import { type CachedFile, CacheFolder } from './cache-folder.ts';
 import { CacheIndex } from './cache-index.ts';
@@ -36,8 +36,6 @@ export interface DiskCacheStats {
   scanning: boolean;
 }
 
-/** Below this the largest chunks would push each other out. */
-export const diskCacheSizeMinBytes = 16 * sealedChunkSizeMaxBytes;
 /** Of the four threads that Node has for files, half are left to reads. */
 const writesAtOnceMax = 2;
 /** Recency across restarts is that coarse, and costs a system call an entry and hour. */

@@ -3,8 +3,9 @@
  * FOLDER SEED. Prints a line when it has kept a few.
  */
 
+import { diskCacheSizeMinBytes } from '../../src/base/limits.ts';
 import { silentLog } from '../../src/base/log.ts';
-import { DiskCache, diskCacheSizeMinBytes } from '../../src/cache/disk-cache.ts';
+import { DiskCache } from '../../src/cache/disk-cache.ts';
 import { Random } from '../support/random.ts';
 import { sealedChunks } from '../support/sealed-chunks.ts';
 

@@ -14,12 +14,8 @@ import {
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { cacheWritesPendingMaxBytes } from '../../src/base/limits.ts';
-import {
-  DiskCache,
-  type DiskCacheOptions,
-  diskCacheSizeMinBytes,
-} from '../../src/cache/disk-cache.ts';
+import { cacheWritesPendingMaxBytes, diskCacheSizeMinBytes } from '../../src/base/limits.ts';
+import { DiskCache, type DiskCacheOptions } from '../../src/cache/disk-cache.ts';
 import { testChunkSource } from '../contract/chunk-source.ts';
 import { isFault } from '../contract/object-store.ts';
 import { runChecked, startCommand } from '../support/processes.ts';
