@@ -5,7 +5,7 @@
  */
 
 import type { ParseArgsOptionsConfig } from 'node:util';
-import { describeError, ImgstoreError } from './base/errors.ts';
+import { describeError, ImgstoreError, ioError } from './base/errors.ts';
 import { lineLog } from './base/log.ts';
 import { loadSettings } from './base/settings.ts';
 import {
@@ -190,7 +190,7 @@ function fail(error: unknown): number {
 process.stdout.on('error', error => {
   // Who reads our output may stop reading; that is no fault of ours.
   if ((error as NodeJS.ErrnoException).code === 'EPIPE') process.exit(process.exitCode ?? 0);
-  throw error;
+  process.exit(fail(ioError('Cannot write the output', error)));
 });
 
 process.stderr.on('error', () => {}); // the one who started a daemon does not listen for long

@@ -8,7 +8,7 @@ import { chunkObjectKey } from '../store/format.ts';
 import type { Root } from '../store/root.ts';
 import type { ChunkSource } from './chunk-source.ts';
 
-const verifyHint = 'Run imgstore verify on the image, and push it again.';
+const verifyHint = 'Run imgstore verify on the image; imgstore push --force of it mends the store.';
 
 /**
  * Faults: CORRUPT for an object of another size, UNAVAILABLE if the chunk is absent because the

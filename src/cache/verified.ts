@@ -20,7 +20,7 @@ export function verified(source: ChunkSource): ChunkSource {
       throw new ImgstoreError(
         'CORRUPT',
         `Cannot use chunk ${id} from tier ${hit.tier}: its SHA-256 is another`,
-        { hint: 'Run imgstore verify on the image; pushing it to a new store repairs it.' },
+        { hint: 'Run imgstore verify on the image; imgstore push --force of it mends the store.' },
       );
     },
     put: (id, sealed) => source.put(id, sealed),

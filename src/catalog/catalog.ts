@@ -90,7 +90,7 @@ export class Catalog {
         hint: 'Push the image again.',
       });
     }
-    return { ...record, recipe: decodeRecipe(bytes, this.#ownerKey, record.recipeId) };
+    return { ...record, recipe: this.#decode(name, bytes, record.recipeId) };
   }
 
   /** As resolve; no such name is NOT_FOUND. */
@@ -124,17 +124,18 @@ export class Catalog {
 
   /**
    * Writes the recipe if it is not there, then has the name mean it; durable when it resolves.
-   * `unchanged`: the name meant it already, and keeps its time. Errors: KEY if the name is another
+   * `unchanged`: the name meant it already, and keeps its time. With `rewrite` the recipe is written
+   * whatever is there, which mends one that is damaged where its id does not show it. Errors: KEY if the name is another
    * owner's: nothing is written then.
    */
   async commit(
     name: ImageName,
     recipe: Recipe,
-    { now, ...options }: Signal & { now: Date },
+    { now, rewrite = false, ...options }: Signal & { now: Date; rewrite?: boolean },
   ): Promise<Committed> {
     const before = await this.#replaceable(name, options);
     const { id: recipeId, bytes } = encodeRecipe(recipe, this.#ownerKey);
-    await this.#putRecipe(recipeId, bytes, options);
+    await this.#putRecipe(recipeId, bytes, { ...options, rewrite });
     if (before?.recipeId === recipeId) return { recipeId, changed: 'unchanged' };
 
     const record = encodeNameRecord(name, { recipeId, pushed: now.toISOString() }, this.#ownerKey);
@@ -161,6 +162,20 @@ export class Catalog {
     const limits = { ...options, sizeMaxBytes: nameRecordSizeMaxBytes };
     const bytes = await this.#names.get(nameObjectKey(name), limits);
     return bytes && parseNameRecord(bytes, name);
+  }
+
+  /** A record that this key vouches for means a recipe of this key, so another is damage. */
+  #decode(name: ImageName, bytes: Buffer, recipeId: RecipeId): Recipe {
+    try {
+      return decodeRecipe(bytes, this.#ownerKey, recipeId);
+    } catch (error) {
+      if (!hasCode(error, ['KEY'])) throw error;
+      const what = `Cannot open ${formatImageName(name)}`;
+      throw new ImgstoreError('CORRUPT', `${what}: its recipe is sealed for another key than it`, {
+        hint: 'Push the image again with --force.',
+        cause: error,
+      });
+    }
   }
 
   async #recipeBytes(id: RecipeId, options: Signal): Promise<Buffer | undefined> {
@@ -200,9 +215,13 @@ export class Catalog {
     }
   }
 
-  async #putRecipe(id: RecipeId, bytes: Buffer, options: Signal): Promise<void> {
+  async #putRecipe(
+    id: RecipeId,
+    bytes: Buffer,
+    { rewrite, ...options }: Signal & { rewrite: boolean },
+  ): Promise<void> {
     const key = recipeObjectKey(id);
-    const outcome = await this.#recipes.put(key, bytes, { ...options, ifAbsent: true });
+    const outcome = await this.#recipes.put(key, bytes, { ...options, ifAbsent: !rewrite });
     if (outcome === 'created') return;
     // A name must not come to mean an object that was damaged meanwhile; ours is known to be right.
     const there = await this.#intactRecipe(id, options);

@@ -1,12 +1,15 @@
 /** `inspect`: one image: what it is made of and what it shares. */
 
-import { describeError } from '../base/errors.ts';
+import { byteStringOfText, printable } from '../base/byte-string.ts';
+import type { ChunkId, RecipeId } from '../base/digest.ts';
+import { describeError, ImgstoreError } from '../base/errors.ts';
 import { recipeSizeMaxBytes } from '../base/limits.ts';
 import { type ImageConfig, parseImageConfig } from '../container/image-config.ts';
 import { formatImageName, parseImageName } from '../recipe/name.ts';
 import { type Recipe, sealedSizes } from '../recipe/recipe.ts';
 import { publicChunkIds } from '../recipe/sealed-recipe.ts';
 import { recipeObjectKey } from '../store/format.ts';
+import type { Root } from '../store/root.ts';
 import { type Command, type CommandResult, storeOption } from './command.ts';
 import { formatBytes, formatFields, formatShare } from './format.ts';
 import { type Opened, openForReading } from './open.ts';
@@ -73,13 +76,8 @@ async function sharing(
   for await (const entry of catalog.list({ signal })) {
     const other = formatImageName(entry.name);
     if (entry.state === 'damaged' || other === name) continue;
-    const bytes = await root.recipes.get(recipeObjectKey(entry.recipeId), {
-      sizeMaxBytes: recipeSizeMaxBytes,
-      signal,
-    });
-    if (bytes === undefined) continue;
     const share = { name: other, chunks: 0, storedBytes: 0 };
-    for (const id of publicChunkIds(bytes, entry.recipeId)) {
+    for (const id of await chunkIds(root, entry.recipeId, signal)) {
       const sizeBytes = own.get(id);
       if (sizeBytes === undefined) continue;
       share.chunks++;
@@ -88,6 +86,21 @@ async function sharing(
     shares.push(share);
   }
   return shares.sort((a, b) => b.storedBytes - a.storedBytes);
+}
+
+/** Of another image; none if its recipe is lost or damaged, which is not this image's fault. */
+async function chunkIds(root: Root, id: RecipeId, signal: AbortSignal): Promise<ChunkId[]> {
+  try {
+    const bytes = await root.recipes.get(recipeObjectKey(id), {
+      sizeMaxBytes: recipeSizeMaxBytes,
+      signal,
+    });
+    return bytes === undefined ? [] : publicChunkIds(bytes, id);
+  } catch (error) {
+    if (!(error instanceof ImgstoreError) || error.code === 'UNAVAILABLE') throw error;
+    signal.throwIfAborted();
+    return [];
+  }
 }
 
 function describe(
@@ -105,7 +118,7 @@ function describe(
   if (data.manifestDigest !== null) fields.push(['manifest', data.manifestDigest]);
   if (platform !== null) {
     const { os, architecture, variant } = platform;
-    fields.push(['platform', [os, architecture, variant].filter(Boolean).join('/')]);
+    fields.push(['platform', oneLine([os, architecture, variant].filter(Boolean).join('/'))]);
   }
   if (config !== null) fields.push(...configFields(config));
   if (data.files !== null) fields.push(['inodes', String(data.files)]);
@@ -131,13 +144,18 @@ function configFields(config: unknown): [string, string][] {
   } catch (error) {
     return [['config', describeError(error)]];
   }
-  const words = (list: readonly string[]) => list.map(word => JSON.stringify(word)).join(' ');
+  const words = (list: readonly string[]) => list.map(word => `"${oneLine(word)}"`).join(' ');
   const fields: [string, string][] = [
     ['entrypoint', words(image.entrypoint)],
     ['command', words(image.command)],
     ['environment', words(image.environment)],
-    ['directory', image.workingDirectory],
-    ['user', image.user],
+    ['directory', oneLine(image.workingDirectory)],
+    ['user', oneLine(image.user)],
   ];
   return fields.filter(([, value]) => value !== '');
+}
+
+/** Texts of the image's author: nothing in them may start a line or steer the terminal. */
+function oneLine(text: string): string {
+  return printable(byteStringOfText(text));
 }

@@ -67,8 +67,9 @@ async function verdictOn(
     });
     return { name: text, ...verdict };
   } catch (error) {
-    const damaged = error instanceof ImgstoreError && error.code === 'CORRUPT';
-    if (!damaged) throw error;
+    signal.throwIfAborted();
+    const aboutImage = error instanceof ImgstoreError && error.code !== 'UNAVAILABLE';
+    if (!aboutImage) throw error;
     return {
       name: text,
       chunks: 0,

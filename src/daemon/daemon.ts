@@ -55,11 +55,7 @@ export class Daemon implements Control {
   /** Clears what a killed one left, then serves disks. Errors: those of FuseServer.mount, IO. */
   static async open(options: DaemonOptions): Promise<Daemon> {
     const { settings, env, log } = options;
-    const table = await MountTable.open(mountTableFolder(settings.runDirectory));
-    const mountPoint = join(settings.runDirectory, 'fuse');
-    await recover(table, mountPoint, log);
-    await mkdir(mountPoint, { recursive: true, mode: 0o700 });
-    const fuse = await FuseServer.mount({ mountPoint, log });
+    // What may be refused comes first: it must not leave a FUSE mount behind.
     const diskCache = new DiskCache({
       folder: settings.cacheDirectory,
       sizeMaxBytes: settings.diskCacheMaxBytes,
@@ -69,8 +65,18 @@ export class Daemon implements Control {
     const directory = settings.keysDirectory;
     const ownerKey = () => loadOwnerKey({ directory, env, create: false });
     const stores = new Stores({ diskCache, decoded, ownerKey, log });
-    const worker = new Worker({ table, stores, fuse, log });
-    return new Daemon({ fuse, worker, diskCache, decoded }, options);
+    try {
+      const table = await MountTable.open(mountTableFolder(settings.runDirectory));
+      const mountPoint = join(settings.runDirectory, 'fuse');
+      await recover(table, mountPoint, log);
+      await mkdir(mountPoint, { recursive: true, mode: 0o700 });
+      const fuse = await FuseServer.mount({ mountPoint, log });
+      const worker = new Worker({ table, stores, fuse, log });
+      return new Daemon({ fuse, worker, diskCache, decoded }, options);
+    } catch (error) {
+      await diskCache.close();
+      throw error;
+    }
   }
 
   get ending(): boolean {

@@ -64,7 +64,8 @@ async function mountWritable({ dir }: MountRecord, lower: string, folder: string
 
 /**
  * Takes away what there is of the record's layers. Errors: BUSY, with the uppermost still there,
- * if it is in use; with `force` it goes out of sight then.
+ * if it is in use; with `force` it goes out of sight then. What somebody else mounted on it stays,
+ * whatever is asked: it is theirs.
  */
 export async function unmountLayers(
   record: MountRecord,
@@ -74,7 +75,7 @@ export async function unmountLayers(
   for (;;) {
     const there = (await listMounts()).filter(mount => mount.mountPoint === record.dir);
     if (!there.some(mount => isLayerOf(record, mount))) break;
-    if (!force && !isLayerOf(record, there.at(-1)!)) {
+    if (!isLayerOf(record, there.at(-1)!)) {
       const message = `Cannot unmount ${record.dir}: something else is mounted on it`;
       throw new ImgstoreError('BUSY', message, { hint: 'Unmount that first.' });
     }

@@ -106,7 +106,7 @@ export class ChunkReader {
     const hit = await this.#source.get(segment.id, { sizeBytes: segment.sealedSizeBytes });
     if (hit === undefined) {
       throw new ImgstoreError('NOT_FOUND', `Cannot find chunk ${segment.id}: no tier has it`, {
-        hint: 'Run imgstore verify on the image, and push it again.',
+        hint: 'Run imgstore verify on the image; imgstore push --force of it mends the store.',
       });
     }
     count(counters, hit.tier);

@@ -89,6 +89,7 @@ export async function commit(
   const { recipeId, changed } = await catalog.commit(name, recipe, {
     ...signalOf(target),
     now: now(),
+    rewrite: target.rewrite,
   });
   const { newChunks, newStoredBytes } = uploader;
   return reportOf({ recipe, recipeId }, changed, { newChunks, newStoredBytes });

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 import { type ErrorCode, ImgstoreError } from '../../src/base/errors.ts';
 import { Catalog, type CatalogEntry } from '../../src/catalog/catalog.ts';
+import { headerKeyIdAt } from '../../src/recipe/format.ts';
 import { formatImageName, nameObjectKey, parseImageName } from '../../src/recipe/name.ts';
 import type { Recipe } from '../../src/recipe/recipe.ts';
 import { rewrapRecipe } from '../../src/recipe/sealed-recipe.ts';
@@ -245,4 +246,15 @@ test('an aborted signal ends each of them', async () => {
     for await (const _ of catalog.list({ signal }));
   }, aborted);
   assert.equal((await listed(catalog)).size, 1);
+});
+
+test('a recipe whose header is damaged, which its id does not show, is mended by a rewrite', async () => {
+  await catalog.commit(app, fixedRecipe(), { now });
+  const [key] = keysBelow('recipes');
+  const bytes = Buffer.from(store.objects.get(key!)!.bytes);
+  bytes[headerKeyIdAt]! ^= 1;
+  await store.put(key!, bytes, { ifAbsent: false });
+  await rejectsWith(catalog.resolve(app), 'CORRUPT', /another key than it\n.*--force/);
+  await catalog.commit(app, fixedRecipe(), { now: later, rewrite: true });
+  assert.deepEqual((await catalog.resolve(app))?.recipe, fixedRecipe());
 });
