@@ -9,6 +9,7 @@ import { FaultySource } from '../support/faulty-source.ts';
 import { MemorySource } from '../support/memory-source.ts';
 import { manyBytes } from '../support/pushing.ts';
 import { Random } from '../support/random.ts';
+import { until } from '../support/until.ts';
 import { shelve } from './support.ts';
 
 const random = new Random(1);
@@ -108,10 +109,10 @@ test('no more chunks are in flight than allowed', async () => {
   reads.then(() => {
     done = true;
   });
-  while (!done) {
+  await until(() => {
     source.release();
-    await nextTurn();
-  }
+    return done;
+  }, 'all are read');
   assert.equal(source.runningMost, 3);
   assert.equal(source.gets, 20);
 });
@@ -185,12 +186,16 @@ test('a recipe that is wrong shares no flight, neither as the first nor as the s
       const order = wrongFirst ? [wrong, segment, segment] : [segment, wrong, segment];
       const reads = order.map(one => reader.read(one, counters));
       const settled = Promise.allSettled(reads);
-      while (source.gets < 2) await nextTurn();
-      for (let i = 0; i < 3; i++) {
-        await nextTurn();
+      let done = false;
+      settled.then(() => {
+        done = true;
+      });
+      await until(() => {
         source.release();
-      }
+        return done;
+      }, 'all are read');
       const answers = await settled;
+      if (!wrongFirst) assert.equal(source.gets, 2, 'the right ones share theirs');
       order.forEach((one, i) => {
         const answer = answers[i]!;
         if (one === wrong) assert.equal(answer.status, 'rejected');

@@ -210,14 +210,16 @@ test('a store that is gone, an abort and a bug are no verdict', async () => {
   const source = sourceOf(root);
   const gone = new ImgstoreError('UNAVAILABLE', 'Cannot read: gone');
   const onProgress = () => {};
-  let gets = 0;
-  const failing = (error: unknown): ChunkSource => ({
-    ...source,
-    get: async (...args) => {
-      if (gets++ >= 2) throw error;
-      return source.get(...args);
-    },
-  });
+  const failing = (error: unknown): ChunkSource => {
+    let gets = 0;
+    return {
+      ...source,
+      get: async (...args) => {
+        if (gets++ === 2) throw error;
+        return source.get(...args);
+      },
+    };
+  };
   await assert.rejects(verifyImage(recipe, failing(gone), { onProgress }), error => error === gone);
   await assert.rejects(
     verifyImage(recipe, failing(new TypeError('bug')), { onProgress }),

@@ -14,6 +14,7 @@ import { chunkObjectKey } from '../../src/store/format.ts';
 import { MemoryStore } from '../support/memory-store.ts';
 import { manyBytes, salt } from '../support/pushing.ts';
 import { Random } from '../support/random.ts';
+import { until } from '../support/until.ts';
 import { WatchedStore } from '../support/watched-store.ts';
 
 const chunksInFlightMax = 3;
@@ -52,7 +53,7 @@ class HeldStore {
   }
 
   async waitForPuts(count: number): Promise<void> {
-    while (this.puts < count) await nextTurn();
+    await until(() => this.puts >= count, `${count} puts`);
   }
 
   releaseOne(): void {
@@ -110,15 +111,16 @@ test('no more are under way than allowed, and the backlog is what waits', async 
   held.releaseOne();
   await held.waitForPuts(chunksInFlightMax + 1);
   assert.equal(caughtUp, false, 'one of two still waits');
+  assert.equal(uploader.backlog, backlog);
   held.releaseOne();
   await backlog;
   assert.equal(uploader.backlog, undefined);
   await held.waitForPuts(chunksInFlightMax + 2);
   const finished = uploader.finish();
-  while (held.inner.objects.size < 5) {
+  await until(() => {
     held.releaseOne();
-    await nextTurn();
-  }
+    return held.inner.objects.size === 5;
+  }, 'all are stored');
   await finished;
   assert.equal(held.runningMost, chunksInFlightMax);
 });
@@ -240,6 +242,7 @@ test('disposed of, it waits for what is under way and gives up the rest', async 
   for (let i = 0; i < 10; i++) await nextTurn();
   assert.equal(disposed, false);
   for (let i = 0; i < chunksInFlightMax; i++) held.releaseOne();
+  await until(() => disposed, 'disposed of');
   await disposal;
   assert.equal(held.puts, chunksInFlightMax);
   assert.throws(() => uploader.add(manyBytes(random, 1000)), /over/);

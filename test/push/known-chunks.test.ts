@@ -71,9 +71,8 @@ test('the same repository first, then the newest, and not without end', async ()
   const commit = (name: ImageName, chunk: string, number: number) =>
     catalog.commit(name, recipeOf([chunk]), { now: day(number) });
   await commit(parseImageName('team/app:old'), 'near', 1);
-  // One recipe under two names, of which one is near.
-  await commit(parseImageName('shared'), 'shared', 1);
-  await commit(parseImageName('team/app:shared'), 'shared', 1);
+  // One recipe under three names, of which one is near.
+  for (const name of ['a', 'team/app:shared', 'z']) await commit(parseImageName(name), 'shared', 1);
   for (let i = 0; i < 40; i++) await commit(parseImageName(`far-${i}`), `far-${i}`, 2 + i);
   let recipes = 0;
   const watched = new WatchedStore(store, async ({ kind, key }, work) => {

@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type ErrorCode, ImgstoreError } from '../../src/base/errors.ts';
 import { blockSizeBytes, chunkSizeMaxBytes, GiB, KiB, TiB } from '../../src/base/limits.ts';
 import { Catalog } from '../../src/catalog/catalog.ts';
@@ -105,6 +106,9 @@ async function rejectsWith(path: string, code: ErrorCode, text: RegExp, changed 
     assert.match(`${error.message}. ${error.hint}`, text);
     return true;
   });
+  const objects = store.objects.size;
+  await sleep(30);
+  assert.equal(store.objects.size, objects, 'nothing is put afterwards');
   assert.equal(await target.catalog.record(target.name), undefined);
 }
 

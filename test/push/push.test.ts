@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { ImgstoreError } from '../../src/base/errors.ts';
 import { GiB, MiB } from '../../src/base/limits.ts';
 import { Catalog } from '../../src/catalog/catalog.ts';
@@ -179,12 +180,12 @@ test('the name of another owner is refused before anything is read or written', 
 
 test('a layer that fails half-way leaves the name, and nothing is put afterwards', async () => {
   const store = new MemoryStore();
-  let running = 0;
+  let [begun, ended] = [0, 0];
   const watched = new WatchedStore(store, async (_call, work) => {
-    running++;
+    begun++;
     await work();
-    await new Promise(resolve => setTimeout(resolve, 5));
-    running--;
+    await sleep(5);
+    ended++;
   });
   const { report } = await push(store, 'app', new TestImage([base]));
   const image = new TestImage([baseLayer(5)], { bufferBytes: 10_000 });
@@ -198,7 +199,10 @@ test('a layer that fails half-way leaves the name, and nothing is put afterwards
     }
   };
   await assert.rejects(push(watched, 'app', image), { code: 'CORRUPT' });
-  assert.equal(running, 0, 'what was under way is over');
+  const begunThen = begun;
+  assert.equal(ended, begunThen, 'what was under way is over');
+  await sleep(50);
+  assert.equal(begun, begunThen, 'nothing began since');
   const target = await targetOn(store, 'app');
   assert.equal((await target.catalog.open(target.name)).recipeId, report.recipe);
 });
