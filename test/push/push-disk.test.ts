@@ -15,6 +15,7 @@ import { diskOf, manyBytes, targetOn, verdictOn } from '../support/pushing.ts';
 import { Random, seeded } from '../support/random.ts';
 import { otherKey } from '../support/recipes.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
+import { WatchedStore } from '../support/watched-store.ts';
 
 /** Pushes the bytes as a disk; fails unless they come back, padded to a block. */
 async function pushBytes(context: TestContext, bytes: Buffer, store = new MemoryStore()) {
@@ -98,7 +99,11 @@ test('pushed again, it is the same recipe', async context => {
 
 async function rejectsWith(path: string, code: ErrorCode, text: RegExp, changed = {}) {
   const store = new MemoryStore();
-  const target = await targetOn(store, 'disk', changed);
+  const slow = new WatchedStore(store, async ({ kind }, work) => {
+    if (kind === 'put') await sleep(10);
+    return work();
+  });
+  const target = await targetOn(slow, 'disk', changed);
   await assert.rejects(pushDisk(path, target), (error: unknown) => {
     assert.ok(error instanceof ImgstoreError, String(error));
     assert.equal(error.code, code, error.message);
