@@ -47,6 +47,7 @@ export function mountTableFolder(runDirectory: string): string {
 export class MountTable {
   readonly directory: string;
   #lastSerial = 0;
+  #serialWritten: Promise<void> = Promise.resolve();
 
   private constructor(directory: string) {
     this.directory = directory;
@@ -64,13 +65,20 @@ export class MountTable {
   /** A serial that was never given before, by this daemon or those before it. */
   async newSerial(): Promise<number> {
     const serial = ++this.#lastSerial;
+    // One after the other: the file must not go back to a lower one.
+    const written = this.#serialWritten.then(() => this.#writeSerial(serial));
+    this.#serialWritten = written.catch(() => {});
+    await written;
+    return serial;
+  }
+
+  async #writeSerial(serial: number): Promise<void> {
     try {
-      await writeFile(`${this.#serialFile}.${serial}`, `${serial}\n`, { mode: 0o600 });
-      await rename(`${this.#serialFile}.${serial}`, this.#serialFile);
+      await writeFile(`${this.#serialFile}.new`, `${serial}\n`, { mode: 0o600 });
+      await rename(`${this.#serialFile}.new`, this.#serialFile);
     } catch (error) {
       throw ioError(`Cannot write ${this.#serialFile}`, error);
     }
-    return serial;
   }
 
   get #serialFile(): string {

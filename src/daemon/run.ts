@@ -1,10 +1,10 @@
 /** The daemon's life as a process: lock, log, control socket, orderly end. */
 
 import { createWriteStream } from 'node:fs';
-import { mkdir, rename, stat } from 'node:fs/promises';
+import { rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describeError, ImgstoreError, ioError } from '../base/errors.ts';
+import { describeError, ImgstoreError } from '../base/errors.ts';
 import { collectBuffersWithTheHeap } from '../base/external-memory.ts';
 import { MiB } from '../base/limits.ts';
 import { type Log, lineLog } from '../base/log.ts';
@@ -14,6 +14,7 @@ import { serveControl } from './control-server.ts';
 import { Daemon } from './daemon.ts';
 import { takeLock } from './daemon-lock.ts';
 import { socketName } from './protocol.ts';
+import { makeRunFolder } from './run-folder.ts';
 
 const logSizeMaxBytes = 8 * MiB;
 /** A daemon that is ending unmounts what it has before it gives the lock back. */
@@ -37,11 +38,7 @@ export async function runDaemon(options: RunOptions): Promise<boolean> {
   collectBuffersWithTheHeap();
   const { settings, echo } = options;
   const run = settings.runDirectory;
-  try {
-    await mkdir(run, { recursive: true, mode: 0o700 });
-  } catch (error) {
-    throw ioError(`Cannot use ${run}`, error);
-  }
+  await makeRunFolder(run);
   const release = await waitForLock(settings);
   if (release === undefined) return false;
   const { log, end } = await openLog(join(run, 'daemon.log'), echo);

@@ -1,12 +1,12 @@
 /** Starts a daemon in the background, detached from the command that needs it. */
 
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ImgstoreError, ioError } from '../base/errors.ts';
+import { ImgstoreError } from '../base/errors.ts';
 import type { Settings } from '../base/settings.ts';
+import { makeRunFolder } from './run-folder.ts';
 
 /** One thread waits in /dev/fuse; mounts, file reads and zstd run beside it: docs/format/fuse.md. */
 const threadPoolSize = 16;
@@ -30,11 +30,7 @@ export async function startDaemon(
     const message = `Cannot start the daemon as user ${user}: it mounts file systems`;
     throw new ImgstoreError('IO', message, { hint: 'Run it as root.' });
   }
-  try {
-    await mkdir(runDirectory, { recursive: true, mode: 0o700 });
-  } catch (error) {
-    throw ioError(`Cannot start the daemon in ${runDirectory}`, error);
-  }
+  await makeRunFolder(runDirectory);
   const launcher = join(import.meta.dirname, '..', 'imgstore.mjs');
   const args = [launcher, 'daemon', 'run', '--quiet', '--home', home];
   if (options.exitWhenIdle) args.push('--exit-when-idle');

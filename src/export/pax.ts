@@ -4,8 +4,7 @@
  * made here and put in front of them. Source: POSIX.1-2017, pax, "Extended Header" and "ustar".
  */
 
-import { type ByteString, printable } from '../base/byte-string.ts';
-import { ImgstoreError } from '../base/errors.ts';
+import type { ByteString } from '../base/byte-string.ts';
 
 const tarBlockBytes = 512;
 /** Field widths of a ustar header as tar-stream fills them: six octal digits and a terminator. */
@@ -36,18 +35,20 @@ export function paxHeader(subject: PaxSubject): Buffer | undefined {
   if (subject.gid > headerNumberMax) add('gid', String(subject.gid));
   if (!timeFitsHeader(subject)) add('mtime', paxTime(subject));
   for (const [name, value] of subject.xattrs) {
-    if (name.includes('=')) throw unwritable(subject.path, name);
-    add(`SCHILY.xattr.${name}`, value);
+    // An empty value means that there is none, and a key ends at the first equals sign: such
+    // attributes are written as libarchive does, which quotes both.
+    const isPlain = value.length > 0 && !name.includes('=');
+    if (isPlain) add(`SCHILY.xattr.${name}`, value);
+    else add(`LIBARCHIVE.xattr.${urlEncoded(name)}`, Buffer.from(value).toString('base64'));
   }
   return records.length === 0 ? undefined : headerEntry(Buffer.concat(records));
 }
 
-/** A record's key ends at the first equals sign, and nothing can quote one. */
-function unwritable(path: ByteString, name: ByteString): ImgstoreError {
-  const what = `Cannot write attribute "${printable(name)}" of ${printable(path)} to a tar`;
-  return new ImgstoreError('UNSUPPORTED', `${what}: its name has an equals sign`, {
-    hint: 'Export the image as disk:FILE instead.',
-  });
+function urlEncoded(name: ByteString): string {
+  return name.replace(
+    /[^A-Za-z0-9._-]/g,
+    c => `%${c.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`,
+  );
 }
 
 /** The records as an entry of type `x`: one header block, then the records in whole blocks. */

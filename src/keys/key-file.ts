@@ -5,6 +5,7 @@
  */
 
 import { randomBytes } from 'node:crypto';
+import { constants } from 'node:fs';
 import { type FileHandle, link, mkdir, open, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { errnoOf, ImgstoreError, ioError } from '../base/errors.ts';
@@ -85,7 +86,8 @@ export async function readKeyFile<K extends KeyKind>(
 ): Promise<KeyFile<KeyOf<K>> | undefined> {
   const what = `Cannot read ${kinds[kind].title} at ${path}`;
   try {
-    await using handle = await open(path, 'r');
+    // Without O_NONBLOCK a FIFO would be waited for.
+    await using handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
     const stat = await handle.stat();
     if (!stat.isFile()) throw new ImgstoreError('KEY', `${what}: it is not a regular file`);
     if ((stat.mode & 0o077) !== 0) {
