@@ -8,6 +8,7 @@
 
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { cpus } from 'node:os';
 import { join } from 'node:path';
 import koffi from 'koffi';
 import { KiB } from '../src/base/limits.ts';
@@ -19,6 +20,8 @@ export interface Measured {
   wallMs: number;
   /** Of the process and the children that it waited for, user and system. */
   cpuMs: number;
+  /** Processor time that the machine spent on anything else meanwhile, of all that it had. */
+  othersShare: number;
   /** The most memory the process itself had (VmHWM, looked at every 20 ms). */
   peakBytes: number;
 }
@@ -82,6 +85,13 @@ function childrenCpuMs(): number {
   return (userS + systemS) * 1e3 + (userUs + systemUs) / 1e3;
 }
 
+/** User, nice, system and interrupts, of all processors since boot; a tick is 10 ms. */
+function machineBusyMs(): number {
+  const line = readFileSync('/proc/stat', 'utf8').split('\n')[0]!;
+  const [user, nice, system, , , irq, softIrq] = line.split(/ +/).slice(1).map(Number);
+  return 10 * (user! + nice! + system! + irq! + softIrq!);
+}
+
 /** Runs a command, one at a time; anything but exit status 0 is an error. */
 export async function measured(
   command: readonly string[],
@@ -89,6 +99,7 @@ export async function measured(
 ): Promise<Measured> {
   const [file, ...args] = command as [string, ...string[]];
   const cpuBefore = childrenCpuMs();
+  const busyBefore = machineBusyMs();
   const started = performance.now();
   const child = spawn(file, args, {
     env: options.env ?? process.env,
@@ -116,7 +127,9 @@ export async function measured(
   if (status !== 0) {
     throw new Error(`${command.join(' ')} ended with ${status}: ${output.stderr.slice(-2000)}`);
   }
-  return { ...output, wallMs, cpuMs: childrenCpuMs() - cpuBefore, peakBytes };
+  const cpuMs = childrenCpuMs() - cpuBefore;
+  const othersMs = Math.max(0, machineBusyMs() - busyBefore - cpuMs);
+  return { ...output, wallMs, cpuMs, peakBytes, othersShare: othersMs / wallMs / cpus().length };
 }
 
 function peakMemoryBytes(pid: number | undefined): number {

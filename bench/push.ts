@@ -8,12 +8,14 @@ import { MiB } from '../src/base/limits.ts';
 import { buildImage } from './corpus/build.ts';
 import { type Context, interleaved, type Row, ratioOf, row, type Workload } from './harness.ts';
 import { BenchHome, type PushData } from './home.ts';
+import { median } from './numbers.ts';
 import { writeSyntheticImage } from './synthetic.ts';
 
 interface Push extends PushData {
   wallMs: number;
   cpuMs: number;
   peakBytes: number;
+  othersShare: number;
 }
 
 const peakMaxMiB = 400;
@@ -27,7 +29,7 @@ export const workload: Workload = {
     const source = context.small
       ? writeSyntheticImage(home.path('image'), 'small', 8 * MiB)
       : (await buildImage('python', undefined, context.report)).source;
-    const rows = await benchSpeed(home, source, context);
+    const { rows, others } = await benchSpeed(home, source, context);
     rows.push(await benchMemory(home, context));
     return {
       rows,
@@ -37,24 +39,27 @@ export const workload: Workload = {
         'imgstore push oci:python/layout:python hello     # unchanged',
         'imgstore push oci:large/layout:large large       # peak memory',
       ],
+      notes: [`Other work took ${(others * 100).toFixed(0)} % of the machine meanwhile (median).`],
     };
   },
 };
 
 async function push(home: BenchHome, source: string, name: string): Promise<Push> {
   const args = ['push', '--json', source, name];
-  const { stdout, wallMs, cpuMs, peakBytes } = await home.measure(args, { pollMemory: true });
-  return { ...(JSON.parse(stdout) as PushData), wallMs, cpuMs, peakBytes };
+  const { stdout, ...measures } = await home.measure(args, { pollMemory: true });
+  return { ...(JSON.parse(stdout) as PushData), ...measures };
 }
 
-async function benchSpeed(home: BenchHome, source: string, context: Context): Promise<Row[]> {
+async function benchSpeed(home: BenchHome, source: string, context: Context) {
   const peaks: number[] = [];
+  const others: number[] = [];
   const pushed = async (name: string, expected: 'new' | 'known' | 'unchanged') => {
     const result = await push(home, source, name);
     const { outcome, newChunks, chunks, contentBytes, wallMs, cpuMs, peakBytes } = result;
     const was = outcome === 'unchanged' ? outcome : newChunks === chunks ? 'new' : 'known';
     if (was !== expected) throw new Error(`the push to ${name} was ${was}, not ${expected}`);
     peaks.push(peakBytes);
+    if (was === 'new') others.push(result.othersShare);
     return { value: contentBytes / 1e3 / wallMs, cpuMs, wallMs };
   };
   const rounds = context.small ? 1 : 5;
@@ -69,7 +74,7 @@ async function benchSpeed(home: BenchHome, source: string, context: Context): Pr
   });
   const again = row('all known', 'MB/s', known, { ratio: ratioOf(known, allNew, 'new') });
   const first = row('all new', 'MB/s', allNew, { target: { atLeast: 80 } });
-  return [
+  const rows: Row[] = [
     first,
     { ...again, target: { atLeast: 2 * first.p50 } },
     row('unchanged', 'MB/s', unchanged, { ratio: ratioOf(unchanged, allNew, 'new') }),
@@ -77,6 +82,7 @@ async function benchSpeed(home: BenchHome, source: string, context: Context): Pr
       target: { atMost: peakMaxMiB },
     }),
   ];
+  return { rows, others: median(others) };
 }
 
 async function benchMemory(home: BenchHome, { small, report }: Context): Promise<Row> {
