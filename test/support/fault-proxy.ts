@@ -58,6 +58,7 @@ export class FaultProxy {
   readonly requests: ProxiedRequest[] = [];
   /** The most requests that were under way at once. */
   inFlightMax = 0;
+  connections = 0;
   #inFlight = 0;
   readonly #target: URL;
   readonly #agent = new Agent({ keepAlive: true });
@@ -75,13 +76,16 @@ export class FaultProxy {
     target: string,
   ): Promise<FaultProxy> {
     const proxy = new FaultProxy(target);
+    proxy.#server.on('connection', () => proxy.connections++);
     await once(proxy.#server.listen(0, '127.0.0.1'), 'listening');
-    context.after(async () => {
-      proxy.#server.closeAllConnections();
-      proxy.#server.close();
-      proxy.#agent.destroy();
-    });
+    context.after(() => proxy.close());
     return proxy;
+  }
+
+  async close(): Promise<void> {
+    this.#server.close();
+    this.#server.closeAllConnections();
+    this.#agent.destroy();
   }
 
   get endpoint(): string {

@@ -1,0 +1,51 @@
+/** The whole road by the command line over S3; run by s3-store.test.ts. */
+
+import assert from 'node:assert/strict';
+import { mkdirSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { test } from 'node:test';
+import { FaultProxy } from '../support/fault-proxy.ts';
+import { writeOciLayout } from '../support/oci-layout.ts';
+import { createTestHome } from '../support/processes.ts';
+import { manyBytes } from '../support/pushing.ts';
+import { Random } from '../support/random.ts';
+import { tarOf } from '../support/tar-builder.ts';
+import type { S3Service } from './s3-faults.ts';
+
+export function testRoad(service: S3Service): void {
+  test('an image is pushed, mounted, verified and removed over S3', async context => {
+    const proxy = await FaultProxy.start(context, service.endpoint);
+    const home = createTestHome(context);
+    const large = manyBytes(new Random(5), 3_000_000);
+    const tar = tarOf([
+      { path: 'etc/hello', content: Buffer.from('hello from S3') },
+      { path: 'large', content: large },
+    ]);
+    writeOciLayout(home.path('img'), { layers: [{ tar, compression: 'gzip' }], tag: 'v1' });
+    const store = ['--store', service.newUrl(proxy.endpoint)];
+    const options = { env: service.environment };
+    await home.runChecked(['push', 'oci:img:v1', 'hello', ...store], options);
+    proxy.take();
+    await home.runChecked(['push', 'oci:img:v1', 'hello', ...store], options);
+    const again = proxy.take();
+    assert.ok(again.length <= 10, `an unchanged image again: ${again.join(', ')}`);
+
+    const dir = home.path('mnt');
+    mkdirSync(dir);
+    await home.runChecked(['mount', 'hello', dir, ...store], options);
+    // Not synchronously: the daemon's requests come through this process.
+    assert.equal(await readFile(`${dir}/etc/hello`, 'utf8'), 'hello from S3');
+    assert.ok((await readFile(`${dir}/large`)).equals(large));
+    await home.runChecked(['verify', 'hello', ...store], options);
+    await home.runChecked(['umount', dir], options);
+    await home.runChecked(['rm', 'hello', ...store], options);
+    const { stdout } = await home.runChecked(['ls', '--json', ...store], options);
+    assert.doesNotMatch(stdout, /hello/);
+
+    const denied = { env: { ...service.environment, AWS_SECRET_ACCESS_KEY: 'wr0ng' } };
+    const { exitCode, stderr } = await home.run(['ls', ...store], denied);
+    assert.equal(exitCode, 1);
+    assert.match(stderr, /^imgstore: Cannot read .* access denied, SignatureDoesNotMatch/);
+    assert.doesNotMatch(stderr, /wr0ng/);
+  });
+}
