@@ -6,11 +6,13 @@
 import type { SingleBar } from 'cli-progress';
 import { formatBytes } from './format.ts';
 
+const barCells = 30;
+
 export interface Progress {
   /** A new step begins; the one before is done. */
   step(title: string): void;
-  /** How far the step is; `totalBytes` undefined if nobody knows. */
-  advance(doneBytes: number, totalBytes: number | undefined): void;
+  /** How far the step is. Without a total the bar shows `share`, 0 to 1, or is left out. */
+  advance(doneBytes: number, totalBytes: number | undefined, share?: number): void;
   /** Leaves the terminal as it was; before anything else is printed. */
   end(): void;
 }
@@ -27,10 +29,8 @@ export async function barProgress(stream: NodeJS.WriteStream): Promise<Progress>
     () =>
       new cliProgress.SingleBar({
         stream,
-        format: '{title} {bar} {done}{total}',
-        barCompleteChar: '█',
-        barIncompleteChar: '░',
-        barsize: 30,
+        format: (_options, { progress }, { title, share, done }) =>
+          share === undefined ? `${title}  ${done}` : `${title} ${drawBar(progress)} ${done}`,
         hideCursor: true,
         clearOnComplete: true,
         fps: 8,
@@ -38,6 +38,11 @@ export async function barProgress(stream: NodeJS.WriteStream): Promise<Progress>
         noTTYOutput: false,
       }),
   );
+}
+
+function drawBar(share: number): string {
+  const full = Math.round(Math.min(Math.max(share, 0), 1) * barCells);
+  return '█'.repeat(full) + '░'.repeat(barCells - full);
 }
 
 class BarProgress implements Progress {
@@ -54,20 +59,15 @@ class BarProgress implements Progress {
     this.#title = title;
   }
 
-  advance(doneBytes: number, totalBytes: number | undefined): void {
-    const payload = {
-      title: this.#title,
-      done: formatBytes(doneBytes),
-      total: totalBytes === undefined ? '' : ` of ${formatBytes(totalBytes)}`,
-    };
-    const total = totalBytes ?? 0;
+  advance(doneBytes: number, totalBytes: number | undefined, share?: number): void {
+    const known = totalBytes === undefined ? share : doneBytes / Math.max(totalBytes, 1);
+    const total = totalBytes === undefined ? '' : ` of ${formatBytes(totalBytes)}`;
+    const done = `${formatBytes(doneBytes)}${total}`;
+    const payload = { title: this.#title, share: known, done };
     if (this.#bar === undefined) {
       this.#bar = this.#newBar();
-      this.#bar.start(total, doneBytes, payload);
-    } else {
-      this.#bar.setTotal(total);
-      this.#bar.update(doneBytes, payload);
-    }
+      this.#bar.start(1, known ?? 0, payload);
+    } else this.#bar.update(known ?? 0, payload);
   }
 
   end(): void {

@@ -19,6 +19,9 @@ store does not have yet. NAME points at the new image when all of it is stored, 
 SOURCE is one of
   oci:DIR[:TAG]               an OCI layout
   docker-archive:FILE[:REF]   what docker save writes
+  docker://HOST/REPO[:TAG|@DIGEST]
+                              an image in a registry, with the credentials of docker login,
+                              podman login or skopeo login
   disk:FILE                   a raw disk or memory snapshot, as it is`,
   options: {
     ...storeOption,
@@ -26,6 +29,10 @@ SOURCE is one of
       type: 'string',
       value: 'OS/ARCH',
       help: "of a multi-platform image; else this machine's",
+    },
+    'plain-http': {
+      type: 'boolean',
+      help: 'ask the registry without TLS; done by itself on loopback only',
     },
     force: { type: 'boolean', help: 'store every chunk again, which mends damaged ones' },
   },
@@ -50,7 +57,12 @@ async function push(source: string, name: ImageName, context: CommandContext): P
   const isDisk = source.startsWith('disk:');
   const image = isDisk
     ? undefined
-    : await openSource(source, { signal, ...(platform === undefined ? {} : { platform }) });
+    : await openSource(source, {
+        signal,
+        platform,
+        plainHttp: context.flag('plain-http'),
+        env: context.env,
+      });
   try {
     const target: PushTarget = {
       ...(await openForPush(context)),
@@ -77,7 +89,8 @@ function reporter(source: string, { progress }: CommandContext): PushTarget['onP
   return event => {
     if (event.phase === 'layers') {
       step(`Layer ${event.layer} of ${event.layers}`);
-      progress.advance(event.tarBytes, undefined);
+      // How large a layer is unpacked nobody knows before its end.
+      progress.advance(event.tarBytes, undefined, (event.layer - 1) / event.layers);
     } else if (event.phase === 'disk') {
       step(`Reading ${source}`);
       progress.advance(event.readBytes, event.sizeBytes);
