@@ -32,7 +32,7 @@ SOURCE is one of
     },
     'plain-http': {
       type: 'boolean',
-      help: 'ask the registry without TLS; done by itself on loopback only',
+      help: 'speak HTTP without TLS to the registry; loopback needs no flag',
     },
     force: { type: 'boolean', help: 'store every chunk again, which mends damaged ones' },
   },

@@ -13,7 +13,10 @@ import { ImgstoreError } from '../../base/errors.ts';
 export interface BlobSource {
   /** What the user named, for messages. */
   readonly reference: string;
-  /** Bytes as stored, undefined if absent. */
+  /**
+   * Bytes as stored, undefined if absent. A registry, which takes no manifest without its blobs, is
+   * taken at its manifests' word instead of being asked for each.
+   */
   sizeOf(digest: OciDigest): Promise<number | undefined>;
   /**
    * The stored bytes, in pieces that belong to the consumer; NOT_FOUND if absent. Ending the

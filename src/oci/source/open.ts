@@ -1,6 +1,7 @@
 /** The one way into this folder: a reference, as the user writes it, to an image. */
 
 import { ImgstoreError } from '../../base/errors.ts';
+import { openRegistryImage } from '../registry/registry-image.ts';
 import type { SourceImage } from '../source-image.ts';
 import { openDockerArchive } from './docker-archive.ts';
 import { openOciLayout } from './oci-layout.ts';
@@ -10,20 +11,26 @@ export interface SourceOptions {
   /** `os/arch[/variant]`; the machine's own by default. */
   platform?: string | undefined;
   signal?: AbortSignal | undefined;
+  /** Speak plain HTTP to the registry; by default that is done on loopback only. */
+  plainHttp?: boolean | undefined;
+  /** Where credentials of registries and proxies are named; the process's own by default. */
+  env?: NodeJS.ProcessEnv | undefined;
 }
 
-const supported = 'Use oci:DIR[:TAG] or docker-archive:FILE[:REF].';
+const supported =
+  'Use oci:DIR[:TAG], docker-archive:FILE[:REF] or docker://HOST/REPO[:TAG|@DIGEST].';
 
 /**
- * Opens `oci:DIR[:TAG]` or `docker-archive:FILE[:REF]`: documents verified, layers there by size.
- * USAGE for what is no such reference or means several images, NOT_FOUND if the image or platform
- * is not there, CORRUPT, UNSUPPORTED, LIMIT or IO for what it is made of.
+ * Opens `oci:DIR[:TAG]`, `docker-archive:FILE[:REF]` or `docker://HOST/REPO[:TAG|@DIGEST]`: documents
+ * verified, layers there by size. USAGE for what is no such reference or means several images,
+ * NOT_FOUND if the image or platform is not there, CORRUPT, UNSUPPORTED, LIMIT or IO for what it is
+ * made of, UNAVAILABLE if a registry does not answer.
  */
 export async function openSource(
   reference: string,
   options: SourceOptions = {},
 ): Promise<SourceImage> {
-  const { signal } = options;
+  const { signal, plainHttp, env = process.env } = options;
   signal?.throwIfAborted();
   const wish = platformWish(options.platform);
   const colon = reference.indexOf(':');
@@ -34,9 +41,7 @@ export async function openSource(
     case 'docker-archive':
       return openDockerArchive(reference, details, { wish, signal });
     case 'docker':
-      throw new ImgstoreError('UNSUPPORTED', 'Cannot open a docker:// image: no registry is read', {
-        hint: 'Copy it first: skopeo copy docker://IMAGE oci:DIR.',
-      });
+      return openRegistryImage(reference, details, { wish, signal, plainHttp, env });
     case 'disk':
       throw new ImgstoreError('USAGE', `Cannot open ${reference}: a raw disk is not an image`, {
         hint: supported,
