@@ -21,16 +21,22 @@ async function unpacked(image: CorpusImage, home: TestHome): Promise<string> {
   return join(bundle, 'rootfs');
 }
 
+/** Arguments for the entry point, and what it says to them. */
 const programs = {
-  python: { command: ['python3', '-c', 'print(6 * 7)'], output: '42\n' },
-  nginx: { command: ['/bin/sh', '-c', 'echo $((6 * 7))'], output: '42\n' },
-} satisfies Partial<Record<ImageName, { command: string[]; output: string }>>;
+  python: { command: ['-c', 'print(6 * 7)'], output: /^42$/m },
+  nginx: { command: ['-v'], output: /^nginx version: nginx\//m },
+} satisfies Partial<Record<ImageName, { command: string[]; output: RegExp }>>;
 
 for (const [name, { command, output }] of Object.entries(programs)) {
   test(`${name}: the mounted tree is what umoci unpacks`, { timeout: 600_000 }, async context => {
     const image = await buildImage(name as ImageName);
     const home = createTestHome(context);
     await home.runChecked(['push', image.source, name], { timeoutMs: 300_000 });
+    const run = await home.runChecked(['run', '--stats', name, '--', ...command]);
+    assert.match(run.stdout + run.stderr, output);
+    const share = Number(/\(([0-9.]+) %\)/.exec(run.stderr)?.[1]);
+    assert.ok(share > 0 && share < 60, `a start fetches a part of the image: ${run.stderr}`);
+
     const dir = home.path('mnt');
     mkdirSync(dir);
     await home.runChecked(['mount', name, dir]);
@@ -41,10 +47,5 @@ for (const [name, { command, output }] of Object.entries(programs)) {
     await runChecked('fsck.erofs', ['--extract', disk], { timeoutMs: 120_000 });
     await home.runChecked(['umount', dir]);
     assert.deepEqual(readdirSync(dir), []);
-
-    const run = await home.runChecked(['run', '--stats', name, '--', ...command]);
-    assert.equal(run.stdout, output);
-    const share = Number(/\(([0-9.]+) %\)/.exec(run.stderr)?.[1]);
-    assert.ok(share < 100, `a start fetches a part of the image: ${run.stderr}`);
   });
 }
