@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { CreateBucketCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { openStore } from '../../src/store/open-store.ts';
+import { RetryableFault } from '../../src/store/retryable-fault.ts';
 import { parseS3Location } from '../../src/store/s3-location.ts';
 import { S3Store, type S3StoreOptions } from '../../src/store/s3-store.ts';
 import { isFault, keysOf, testObjectStore } from '../contract/object-store.ts';
@@ -169,15 +170,24 @@ test('what is wrong with the bucket or the credentials is said, without any of t
   );
 });
 
-test('a port where nothing listens is tried again, a host that is not known is not', async context => {
+test('a port where nothing listens may answer later; a wrong host or protocol does not', async context => {
   const closed = await FaultProxy.start(context, gateway.endpoint);
   const { endpoint } = closed;
   await closed.close();
   const refused = new S3Store(parseS3Location(urlOf(place(), endpoint)));
   const state = /: no connection \(ECONNREFUSED\)$/;
-  await assert.rejects(refused.stat('k'), isFault('UNAVAILABLE', state));
+  await assert.rejects(refused.stat('k'), (error: unknown) => {
+    assert.ok(error instanceof RetryableFault);
+    return isFault('UNAVAILABLE', state)(error);
+  });
   const unknown = new S3Store(parseS3Location(urlOf(place(), 'http://no.such.host.invalid')));
   await assert.rejects(unknown.stat('k'), isFault('UNAVAILABLE', /: the host is not known$/));
+  const plain = gateway.endpoint.replace('http:', 'https:');
+  const insecure = new S3Store(parseS3Location(urlOf(place(), plain)));
+  await assert.rejects(insecure.stat('k'), (error: unknown) => {
+    assert.ok(!(error instanceof RetryableFault));
+    return isFault('UNAVAILABLE', /: no secure connection \([A-Z_]+\)$/)(error);
+  });
 });
 
 /** Runs with other variables of the environment, which the AWS SDK reads when it is first used. */
