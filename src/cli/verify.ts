@@ -1,6 +1,6 @@
 /** `verify`: whether what names mean is still whole. */
 
-import { describeError, ImgstoreError } from '../base/errors.ts';
+import { describeError, type ErrorCode, ImgstoreError } from '../base/errors.ts';
 import { storeSource } from '../cache/store-source.ts';
 import { verified } from '../cache/verified.ts';
 import { type ImageFault, verifyImage } from '../image/verify.ts';
@@ -17,6 +17,8 @@ interface Verdict {
 }
 
 const filesShownMax = 3;
+/** No such name, another owner's, a store that does not answer: they say nothing of the image. */
+const notDamage: ReadonlySet<ErrorCode> = new Set(['NOT_FOUND', 'KEY', 'UNAVAILABLE']);
 
 export const command: Command = {
   usage: '[NAME[:TAG]]',
@@ -68,8 +70,7 @@ async function verdictOn(
     return { name: text, ...verdict };
   } catch (error) {
     signal.throwIfAborted();
-    const aboutImage = error instanceof ImgstoreError && error.code !== 'UNAVAILABLE';
-    if (!aboutImage) throw error;
+    if (!(error instanceof ImgstoreError) || notDamage.has(error.code)) throw error;
     return {
       name: text,
       chunks: 0,

@@ -265,5 +265,7 @@ test('results as JSON, nothing with --quiet', async context => {
     const { stdout, stderr } = await home.runChecked([...args, '--quiet']);
     assert.deepEqual([stdout, stderr], ['', ''], args.join(' '));
   }
-  await assertFails(home, ['rm', 'again'], { exitCode: 1, message: /no such name/ });
+  for (const verb of ['rm', 'verify', 'inspect']) {
+    await assertFails(home, [verb, 'again'], { exitCode: 1, message: /no such name/ });
+  }
 });

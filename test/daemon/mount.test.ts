@@ -247,7 +247,8 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGKILL'] as const) {
     const dir = folder(home, 'mnt');
     for (const used of [false, true]) {
       const { child, result } = home.start(['mount', '--foreground', '--rw', 'small', dir]);
-      await waitUntil('it is mounted', () => existsSync(`${dir}/bin/busybox`));
+      await once(child.stdout!, 'data'); // it says so once it is mounted
+      assert.ok(existsSync(`${dir}/bin/busybox`));
       const user = used ? await processIn(dir, context) : undefined;
       child.kill(signal);
       const { exitCode, stdout, stderr } = await result;
