@@ -27,6 +27,9 @@ export function isAbsence(error: unknown): boolean {
   return statusOf(error) === 404 && codeOf(error) !== 'NoSuchBucket';
 }
 
+/** An answer that arrived but cannot be S3's; the message is its state. */
+export class BadAnswer extends Error {}
+
 interface FaultContext {
   /** "Cannot <do> <what>", without a colon. */
   what: string;
@@ -97,8 +100,13 @@ const hints: Readonly<Record<string, string>> = {
   QuotaExceeded: 'Free some space or raise the quota.',
 };
 
-/** No answer came: no credentials, no connection, or something that is not HTTP or not S3. */
-function connectionFault(error: unknown, { what, location }: FaultContext): ImgstoreError {
+const tlsPattern = /^(?:ERR_TLS|ERR_SSL|CERT_|DEPTH_|SELF_SIGNED|UNABLE_TO)/;
+
+/**
+ * No answer came: no credentials, no connection, or something that is not HTTP or not S3. Anything
+ * else is a bug, and stays what it is.
+ */
+function connectionFault(error: unknown, { what, location }: FaultContext): unknown {
   const name = error instanceof Error ? error.name : '';
   const text = error instanceof Error ? error.message : '';
   if (name === 'CredentialsProviderError' || /credential/i.test(text)) {
@@ -112,16 +120,14 @@ function connectionFault(error: unknown, { what, location }: FaultContext): Imgs
     });
   }
   const errno = errnoOf(error) ?? '';
+  const code = codeOfSystem(error);
   const service = location.endpoint ?? formatS3Location(location);
   const hint = `Is ${service} right, and does it run?`;
   if (errno === 'ENOTFOUND') {
     return new ImgstoreError('UNAVAILABLE', `${what}: the host is not known`, { hint });
   }
-  if (
-    errno === 'EPROTO' ||
-    /^(?:ERR_TLS|ERR_SSL|CERT_|DEPTH_|SELF_SIGNED|UNABLE_TO)/.test(tlsCode(error))
-  ) {
-    return new ImgstoreError('UNAVAILABLE', `${what}: no secure connection (${tlsCode(error)})`, {
+  if (errno === 'EPROTO' || tlsPattern.test(code)) {
+    return new ImgstoreError('UNAVAILABLE', `${what}: no secure connection (${code})`, {
       hint: `${hint} NODE_EXTRA_CA_CERTS names certificates of your own.`,
       cause: error,
     });
@@ -130,10 +136,15 @@ function connectionFault(error: unknown, { what, location }: FaultContext): Imgs
     const state = errno === '' ? 'the connection broke off' : `no connection (${errno})`;
     return new RetryableFault(`${what}: ${state}`, { hint, cause: error });
   }
-  return new RetryableFault(`${what}: the answer is not one of S3`, { hint });
+  if (error instanceof BadAnswer) return new RetryableFault(`${what}: ${text}`, { hint });
+  // The SDK marks what it could not read with the answer.
+  const unreadable = error instanceof Error && '$metadata' in error;
+  if (!unreadable && !/^(?:HPE|ERR_STREAM)_/.test(code)) return error;
+  return new RetryableFault(`${what}: the answer is not one of S3`, { hint, cause: error });
 }
 
-function tlsCode(error: unknown): string {
+/** Node's and OpenSSL's word for what went wrong. */
+function codeOfSystem(error: unknown): string {
   const code = error instanceof Error && 'code' in error ? error.code : '';
   return typeof code === 'string' && /^[A-Z0-9_]{1,64}$/.test(code) ? code : '';
 }

@@ -21,9 +21,8 @@ import { ImgstoreError } from '../base/errors.ts';
 import type { CopyingStore } from './copying-store.ts';
 import { checkKeyPrefix, checkObjectKey } from './object-key.ts';
 import type { GetObjectOptions, ObjectStat, PutOptions, PutOutcome } from './object-store.ts';
-import { RetryableFault } from './retryable-fault.ts';
 import { type ListPage, listPages, type PagedStore } from './retrying.ts';
-import { codeOf, isAbsence, statusOf } from './s3-fault.ts';
+import { BadAnswer, codeOf, isAbsence, statusOf } from './s3-fault.ts';
 import { formatS3Location, type S3Location } from './s3-location.ts';
 import { type S3RequestOptions, S3Requests } from './s3-requests.ts';
 
@@ -72,7 +71,7 @@ export class S3Store implements PagedStore, CopyingStore {
       request.allowBytes(sizeBytes);
       const bytes = await gather(body, key, sizeMaxBytes);
       if (output.ContentLength !== undefined && bytes.length !== sizeBytes) {
-        throw new RetryableFault(`Cannot read ${key}: the answer ended early`, {});
+        throw new BadAnswer('the answer ended early');
       }
       return bytes;
     });
@@ -123,7 +122,7 @@ export class S3Store implements PagedStore, CopyingStore {
       const output = await client.send(command, sending);
       const next = output.IsTruncated === true ? output.NextContinuationToken : undefined;
       if (output.IsTruncated === true && (next === undefined || next === page)) {
-        throw notS3(`what comes after a page of the list`);
+        throw new BadAnswer('the answer does not say what comes after a page');
       }
       return { objects: this.#objectsOf(output, command.input.Prefix!), next };
     });
@@ -215,7 +214,8 @@ export class S3Store implements PagedStore, CopyingStore {
     const objects: ObjectStat[] = [];
     for (const { Key = '', Size, LastModified } of output.Contents ?? []) {
       const key = output.EncodingType === 'url' ? decoded(Key) : Key;
-      if (!key.startsWith(prefix)) throw notS3('a key that is not below the prefix');
+      if (!key.startsWith(prefix))
+        throw new BadAnswer('the answer lists a key that is not below the prefix');
       if (key.startsWith(reserved)) continue;
       objects.push(objectStat(key.slice(this.#base.length), Size, LastModified));
     }
@@ -255,7 +255,9 @@ function tooLarge(key: string, sizeMaxBytes: number): ImgstoreError {
 }
 
 function objectStat(key: string, size: number | undefined, modified: Date | undefined): ObjectStat {
-  if (size === undefined || modified === undefined) throw notS3('an object without size or time');
+  if (size === undefined || modified === undefined) {
+    throw new BadAnswer('the answer tells of an object without size or time');
+  }
   return { key, sizeBytes: size, modified };
 }
 
@@ -266,10 +268,4 @@ function decoded(key: string): string {
   } catch {
     return key;
   }
-}
-
-function notS3(what: string): RetryableFault {
-  return new RetryableFault(`Cannot understand an answer of S3: it has ${what}`, {
-    hint: 'Is the endpoint that of an S3 service?',
-  });
 }
