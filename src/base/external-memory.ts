@@ -5,9 +5,8 @@ import { setFlagsFromString } from 'node:v8';
 /**
  * For processes that move chunks. By default V8 starts a full collection for every 64 MiB of buffers,
  * whatever the heap holds; with this, buffers count as a part of the heap, and its growth decides.
- * Measured: a push of 200 MB makes 15 full collections instead of 68, takes a fifth less processor
- * time and 50 MB more memory; a daemon that serves a 2.3 GB disk through 256 MiB of decoded chunks
- * takes half the processor time, and 730 MB instead of 520 at the most.
+ * A push of 200 MB makes 15 full collections instead of 68; docs/BENCHMARKS.md has what that saves
+ * in a push and in the daemon, and the memory that it costs.
  *
  * V8 reads the flag at each collection, so it may be set while it runs.
  */
