@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { type ErrorCode, errnoOf, ImgstoreError, ioError } from '../base/errors.ts';
 import type { Settings } from '../base/settings.ts';
 import {
+  type DaemonStatus,
   type MountInfo,
   type MountRequest,
   socketName,
@@ -49,9 +50,9 @@ export class DaemonClient {
     }
   }
 
-  /** True if a daemon answers. */
-  async isRunning(): Promise<boolean> {
-    return (await this.#tryCall('GET', '/status')) !== undefined;
+  /** Of the daemon that answers. */
+  async pid(): Promise<number | undefined> {
+    return ((await this.callIfRunning('GET', '/status')) as DaemonStatus | undefined)?.pid;
   }
 
   /** The answer, or undefined if no daemon runs. */
@@ -90,7 +91,7 @@ export class DaemonClient {
   /** See start.ts, which is loaded when it is needed: most commands find a daemon. */
   async start(options: { exitWhenIdle: boolean; signal?: AbortSignal }): Promise<void> {
     const { startDaemon } = await import('./start.ts');
-    await startDaemon(this.#settings, { ...options, isRunning: () => this.isRunning() });
+    await startDaemon(this.#settings, { ...options, runningPid: () => this.pid() });
   }
 
   async #withDaemon<T>(signal: AbortSignal, attempt: () => Promise<T | undefined>): Promise<T> {

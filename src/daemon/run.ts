@@ -39,7 +39,7 @@ export async function runDaemon(options: RunOptions): Promise<boolean> {
   const { settings, echo } = options;
   const run = settings.runDirectory;
   await makeRunFolder(run);
-  const release = await waitForLock(settings);
+  const release = await waitForLock(settings, options.signal);
   if (release === undefined) return false;
   const { log, end } = await openLog(join(run, 'daemon.log'), echo);
   try {
@@ -54,14 +54,18 @@ export async function runDaemon(options: RunOptions): Promise<boolean> {
   }
 }
 
-/** Undefined if another daemon serves; one that ends is waited for. */
-async function waitForLock(settings: Settings): Promise<(() => void) | undefined> {
+/** Undefined if another daemon serves, or if we are to stop; one that ends is waited for. */
+async function waitForLock(
+  settings: Settings,
+  signal: AbortSignal,
+): Promise<(() => void) | undefined> {
   const client = new DaemonClient(settings);
   const deadlineMs = performance.now() + lockWaitMs;
   while (performance.now() < deadlineMs) {
+    if (signal.aborted) return undefined;
     const release = takeLock(join(settings.runDirectory, 'daemon.lock'));
     if (release !== undefined) return release;
-    if (await client.isRunning()) return undefined;
+    if ((await client.pid()) !== undefined) return undefined;
     await sleep(lockRetryMs);
   }
   const what = `Cannot run a daemon for ${settings.home}`;

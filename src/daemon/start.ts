@@ -21,7 +21,7 @@ export async function startDaemon(
   { runDirectory, home }: Settings,
   options: {
     exitWhenIdle: boolean;
-    isRunning: () => Promise<boolean>;
+    runningPid: () => Promise<number | undefined>;
     signal?: AbortSignal | undefined;
   },
 ): Promise<void> {
@@ -50,7 +50,10 @@ export async function startDaemon(
 
 async function waitUntilReady(
   child: ChildProcessByStdio<null, null, Readable>,
-  { isRunning, signal }: { isRunning: () => Promise<boolean>; signal?: AbortSignal | undefined },
+  {
+    runningPid,
+    signal,
+  }: { runningPid: () => Promise<number | undefined>; signal?: AbortSignal | undefined },
   logPath: string,
 ): Promise<void> {
   let said = '';
@@ -69,7 +72,10 @@ async function waitUntilReady(
   });
   const deadline = performance.now() + startWaitMs;
   for (let waitMs = 5; performance.now() < deadline && !failed; waitMs *= 1.2) {
-    if (await isRunning()) return;
+    const pid = await runningPid();
+    // Ours came too late, and must not take over when the other one is stopped.
+    if (pid !== undefined && pid !== child.pid) child.kill();
+    if (pid !== undefined) return;
     signal?.throwIfAborted();
     await sleep(Math.min(waitMs, 100));
   }
