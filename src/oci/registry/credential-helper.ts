@@ -52,12 +52,13 @@ async function run(
   { env, signal }: { env: NodeJS.ProcessEnv; signal: AbortSignal },
 ): Promise<{ exitCode: number | null; output: string }> {
   signal.throwIfAborted();
+  // Not spawn's own time-out, whose timer keeps this process up when the program is not there.
+  const late = AbortSignal.timeout(helperTimeoutMs);
   const child = spawn(program, ['get'], {
     env,
     stdio: ['pipe', 'pipe', 'ignore'],
-    timeout: helperTimeoutMs,
     killSignal: 'SIGKILL',
-    signal,
+    signal: AbortSignal.any([signal, late]),
   });
   return new Promise((resolve, reject) => {
     const pieces: Buffer[] = [];
@@ -72,6 +73,7 @@ async function run(
     });
     child.on('error', error => {
       if (signal.aborted) reject(signal.reason);
+      else if (late.aborted) fail('it does not answer');
       else if (errnoOf(error) === 'ENOENT') fail('it is not installed');
       else fail(`it cannot be started (${errnoOf(error)})`);
     });

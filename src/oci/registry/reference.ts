@@ -63,11 +63,19 @@ function splitDigest(
   try {
     return { name: text.slice(0, at), digest: parseOciDigest(digest) };
   } catch (error) {
-    const other = error instanceof ImgstoreError && error.code === 'UNSUPPORTED';
-    if (!other || digest.includes('@') || digest.includes('/')) {
+    const isOther = error instanceof ImgstoreError && error.code === 'UNSUPPORTED';
+    // Only the name of the algorithm is repeated: see malformed().
+    const algorithm = /^sha(?:384|512)(?=:)/.exec(digest)?.[0];
+    if (!isOther || algorithm === undefined) {
       throw malformed(details, 'what stands behind @ is not a digest sha256:HEX');
     }
-    throw error;
+    throw new ImgstoreError(
+      'UNSUPPORTED',
+      `Cannot open an image by its ${algorithm}: not supported`,
+      {
+        hint: 'Name it by its tag or its sha256.',
+      },
+    );
   }
 }
 
