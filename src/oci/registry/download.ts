@@ -12,8 +12,8 @@ import type { RegistryClient } from './client.ts';
 import { TransientFault, unavailable } from './faults.ts';
 import type { HttpAnswer } from './http.ts';
 
-/** Received since the last failure, it makes the count of failures begin anew. */
-const progressMinBytes = 1 * MiB;
+/** For each of these the count of failures begins anew, so requests stay in proportion to the size. */
+const progressBytes = 1 * MiB;
 
 export interface DownloadOptions {
   /** "Cannot <do> <what>", for messages. */
@@ -33,7 +33,7 @@ export async function* downloadBlob(
   const { what, sizeBytes, signal } = options;
   const attempts = new Attempts(options.rules);
   let atBytes = 0;
-  let sinceFailureBytes = 0;
+  let newBytes = 0;
   let ranges = true;
   for (;;) {
     try {
@@ -45,8 +45,11 @@ export async function* downloadBlob(
       }
       for await (const piece of continued(answer, atBytes, what)) {
         atBytes += piece.length;
-        sinceFailureBytes += piece.length;
-        if (sinceFailureBytes >= progressMinBytes) attempts.progressed();
+        newBytes += piece.length;
+        if (newBytes >= progressBytes) {
+          newBytes = 0;
+          attempts.progressed();
+        }
         yield piece;
         if (atBytes > sizeBytes) return;
       }
@@ -57,7 +60,6 @@ export async function* downloadBlob(
       const wasThere = atBytes > 0 && error instanceof ImgstoreError;
       const always = wasThere && error.code === 'UNAVAILABLE';
       await attempts.next(error, signal, { always });
-      sinceFailureBytes = 0;
     }
   }
 }

@@ -126,7 +126,7 @@ export class OddRegistry {
 
   #answer(request: OddRequest, response: ServerResponse): void {
     const { manifest, config, layers } = this.#image;
-    const name = request.path.split('/').at(-1)!;
+    const name = request.path.split('?')[0]!.split('/').at(-1)!;
     const isManifest = request.path.includes('/manifests/');
     const blob = [config, ...layers].find(each => ociDigest(each) === name);
     if (isManifest && (name === 'latest' || name === ociDigest(manifest))) {

@@ -1,10 +1,12 @@
 /** Images in Debian's docker-registry, filled by skopeo. */
 
 import assert from 'node:assert/strict';
+import { sign } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { openSource } from '../../../src/oci/source/open.ts';
+import { loopbackCertificate, loopbackKey } from '../../support/loopback-certificate.ts';
 import {
   type LayoutImage,
   mediaTypes,
@@ -18,6 +20,7 @@ import { writeSmallImage } from '../../support/small-images.ts';
 import { tarOf } from '../../support/tar-builder.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 import { assertFault, readLayerOf } from '../source/streams.ts';
+import { imageOf, type OddHandler, OddRegistry } from './odd-registry.ts';
 
 /** No credentials of this machine. */
 function emptyEnvironment(folder: string): NodeJS.ProcessEnv {
@@ -36,6 +39,43 @@ const tars = contents.map((content, i) => tarOf([{ path: `file${i}`, content }])
 const layered: LayoutImage = {
   layers: tars.map((tar, i) => ({ tar, compression: i === 1 ? 'none' : 'gzip' })),
 };
+
+/**
+ * A token service as docker-registry trusts it: its tokens are signed (ES256) and carry the
+ * certificate whose key has signed.
+ */
+async function startTokenService(context: TestContext): Promise<OddRegistry> {
+  const handler: OddHandler = ({ path, authorization }, response) => {
+    const login = `${registryUser}:${registryPassword}`;
+    if (authorization !== `Basic ${Buffer.from(login).toString('base64')}`) {
+      response.writeHead(401).end();
+      return true;
+    }
+    const query = new URL(path, 'http://x').searchParams;
+    const [type, name, actions] = query.get('scope')!.split(':');
+    const access = [{ type, name, actions: actions!.split(',') }];
+    const now = Math.floor(Date.now() / 1000);
+    const claims = {
+      iss: 'test',
+      aud: query.get('service'),
+      iat: now,
+      nbf: now - 5,
+      exp: now + 60,
+    };
+    const token = signed({ ...claims, jti: 'x', sub: registryUser, access });
+    response.end(JSON.stringify({ token, expires_in: 60 }));
+    return true;
+  };
+  return OddRegistry.start(context, imageOf([]), { handler });
+}
+
+function signed(claims: object): string {
+  const x5c = [loopbackCertificate.replace(/-----.*-----|\n/g, '')];
+  const encode = (part: object) => Buffer.from(JSON.stringify(part)).toString('base64url');
+  const text = `${encode({ typ: 'JWT', alg: 'ES256', x5c })}.${encode(claims)}`;
+  const key = { key: loopbackKey, dsaEncoding: 'ieee-p1363' as const };
+  return `${text}.${sign('sha256', Buffer.from(text), key).toString('base64url')}`;
+}
 
 test('an image is read as it was copied there, in the types of OCI and of Docker', async context => {
   const folder = temporaryFolder(context);
@@ -151,6 +191,35 @@ test('a registry with a password takes that of the configuration files, and no o
   writeFileSync(join(folder, '.docker/config.json'), authFile('wrong-one'));
   const other = await openSource(source, { env: { ...env, REGISTRY_AUTH_FILE } });
   await other.close();
+});
+
+test('a registry takes the tokens of a service that it trusts', async context => {
+  const folder = temporaryFolder(context);
+  const tokens = await startTokenService(context);
+  writeFileSync(join(folder, 'authority.pem'), loopbackCertificate);
+  const configuration = `auth:
+  token:
+    realm: http://${tokens.host}/token
+    service: the registry
+    issuer: test
+    rootcertbundle: ${folder}/authority.pem
+`;
+  const registry = await startRegistry(context, { configuration });
+  writeOciLayout(join(folder, 'layout'), { ...layered, tag: 'latest' });
+  const login = [`--dest-creds=${registryUser}:${registryPassword}`];
+  await registry.fill(`oci:${folder}/layout`, 'team/app', login);
+  tokens.requests.length = 0;
+  const source = `docker://${registry.host}/team/app`;
+  const env = emptyEnvironment(folder);
+  await assertFault(openSource(source, { env }), 'IO', tokens.host, 'docker login');
+  const auth = Buffer.from(`${registryUser}:${registryPassword}`).toString('base64');
+  mkdirSync(join(folder, '.docker'));
+  const config = JSON.stringify({ auths: { [registry.host]: { auth } } });
+  writeFileSync(join(folder, '.docker/config.json'), config);
+  const image = await openSource(source, { env });
+  context.after(() => image.close());
+  assert.ok((await readLayerOf(image, 0)).equals(tars[0]!));
+  assert.equal(tokens.requests.length, 2, 'one that was refused and one that was granted');
 });
 
 test('imgstore pushes from a registry, and an unchanged image needs its documents only', async context => {
