@@ -114,8 +114,8 @@ function connectionFault(error: unknown, { what, location }: FaultContext): unkn
       hint: credentialsHint,
     });
   }
-  if (/region is missing/i.test(text)) {
-    return new ImgstoreError('USAGE', `${what}: no region is set`, {
+  if (/region (?:is missing|not accepted)/i.test(text)) {
+    return new ImgstoreError('USAGE', `${what}: no valid region is set`, {
       hint: "Set AWS_REGION, or add region=REGION to the store's URL.",
     });
   }

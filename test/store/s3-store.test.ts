@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { CreateBucketCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
+import { PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { openStore } from '../../src/store/open-store.ts';
 import { RetryableFault } from '../../src/store/retryable-fault.ts';
 import { parseS3Location } from '../../src/store/s3-location.ts';
@@ -10,7 +10,7 @@ import { S3Store, type S3StoreOptions } from '../../src/store/s3-store.ts';
 import { isFault, keysOf, testObjectStore } from '../contract/object-store.ts';
 import { FaultProxy } from '../support/fault-proxy.ts';
 import { startCommand } from '../support/processes.ts';
-import { startRadosGateway } from '../support/radosgw.ts';
+import { createBucket, startRadosGateway } from '../support/radosgw.ts';
 import { seeded } from '../support/random.ts';
 import { assertSameBytes } from '../support/same-bytes.ts';
 import { type S3Service, testFaults } from './s3-faults.ts';
@@ -21,7 +21,7 @@ after(() => gateway.close());
 Object.assign(process.env, gateway.environment);
 const bucket = 'imgstore-tests';
 const client = new S3Client({ endpoint: gateway.endpoint, forcePathStyle: true });
-await client.send(new CreateBucketCommand({ Bucket: bucket }));
+await createBucket(gateway, bucket);
 const sizeMaxBytes = 1024 * 1024;
 
 let places = 0;
@@ -56,7 +56,7 @@ test('lists come in pages, each object once, below a prefix of whole parts', asy
 
 test('a bucket without a prefix is a store too, and shows foreign keys as they are', async () => {
   const own = 'bucket-of-its-own';
-  await client.send(new CreateBucketCommand({ Bucket: own }));
+  await createBucket(gateway, own);
   const store = storeAt(`s3://${own}`);
   assert.deepEqual(await keysOf(store, ''), []);
   assert.equal(await store.put('a/k', Buffer.from('x'), { ifAbsent: true }), 'created');
