@@ -468,6 +468,10 @@ test('transports that are not for here are named', async () => {
   await assertFault(openSource('docker:busybox'), 'USAGE', 'docker://HOST/REPO');
   await assertFault(openSource('disk:x.img'), 'USAGE', 'oci:DIR');
   for (const reference of ['', 'busybox', '/path/x', 'oci', 'docker-daemon:x', ':x', 'OCI:x']) {
-    await assertFault(openSource(reference), 'USAGE', 'oci:DIR[:TAG], docker-archive:FILE[:REF] or');
+    await assertFault(
+      openSource(reference),
+      'USAGE',
+      'oci:DIR[:TAG], docker-archive:FILE[:REF] or',
+    );
   }
 });
