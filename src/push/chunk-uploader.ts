@@ -9,7 +9,8 @@
 
 import type { ChunkId } from '../base/digest.ts';
 import { Limiter } from '../base/limiter.ts';
-import { chunkKey, sealChunk } from '../seal/seal.ts';
+import { chunkKey } from '../seal/seal.ts';
+import type { Sealer } from '../seal/sealer-pool.ts';
 import { chunkObjectKey } from '../store/format.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 
@@ -29,6 +30,8 @@ export interface ChunkTicket {
 
 export interface UploaderOptions {
   chunks: ObjectStore;
+  /** The uploader's own: disposed of with it. */
+  sealer: Sealer;
   salt: Buffer;
   /** Chunks that need not be stored, by key in hexadecimal. */
   known: ReadonlyMap<string, StoredChunk>;
@@ -98,6 +101,7 @@ export class ChunkUploader implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#fault ??= { error: new Error('The upload is over') };
     await Promise.all(this.#pending);
+    await this.#options.sealer[Symbol.asyncDispose]();
   }
 
   #start(plain: Buffer, ticket: Ticket): void {
@@ -125,9 +129,9 @@ export class ChunkUploader implements AsyncDisposable {
   async #store(plain: Buffer, ticket: Ticket, place: Promise<void> | undefined): Promise<void> {
     if (place !== undefined) await place;
     if (this.#fault !== undefined) return;
-    const { chunks, rewrite, signal } = this.#options;
+    const { chunks, sealer, rewrite, signal } = this.#options;
     signal?.throwIfAborted();
-    const { id, sealed } = await sealChunk(plain, ticket.key);
+    const { id, sealed } = await sealer.seal(plain, ticket.key);
     const outcome = await chunks.put(chunkObjectKey(id), sealed, {
       ifAbsent: !rewrite,
       ...(signal === undefined ? {} : { signal }),
@@ -139,7 +143,7 @@ export class ChunkUploader implements AsyncDisposable {
     ticket.stored = {
       id,
       key: ticket.key,
-      plainSizeBytes: plain.length,
+      plainSizeBytes: ticket.plainSizeBytes,
       sealedSizeBytes: sealed.length,
     };
   }

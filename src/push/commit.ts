@@ -11,6 +11,7 @@ import type { DedupSalt } from '../keys/keys.ts';
 import type { FlattenProgress } from '../oci/layer/flatten.ts';
 import type { ImageName } from '../recipe/name.ts';
 import { type ChunkSegment, type Recipe, sealedSizes } from '../recipe/recipe.ts';
+import { SealerPool } from '../seal/sealer-pool.ts';
 import type { Root } from '../store/root.ts';
 import { type ChunkTicket, ChunkUploader } from './chunk-uploader.ts';
 import { knownChunks } from './known-chunks.ts';
@@ -74,8 +75,15 @@ export async function imageNow(target: PushTarget): Promise<Resolved | undefined
 export async function openUploader(target: PushTarget): Promise<ChunkUploader> {
   const { root, catalog, name, salt, rewrite, signal } = target;
   const known = rewrite ? new Map() : await knownChunks(catalog, name, { saltId: salt.id, signal });
-  const chunks = root.chunks;
-  return new ChunkUploader({ chunks, salt: salt.bytes, known, chunksInFlightMax, rewrite, signal });
+  return new ChunkUploader({
+    chunks: root.chunks,
+    sealer: new SealerPool(),
+    salt: salt.bytes,
+    known,
+    chunksInFlightMax,
+    rewrite,
+    signal,
+  });
 }
 
 /** After the uploader has finished: stores the recipe and has the name mean it. */

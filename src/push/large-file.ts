@@ -140,8 +140,9 @@ export class LargeFileCutter {
     const ticket = this.#sink.add(bytes);
     const fileOffsetBytes = run.startBytes + run.emittedBytes;
     const chunk = this.#region.append(ticket);
-    this.#pieces.push({ chunk, chunkOffsetBytes: 0, fileOffsetBytes, lengthBytes: bytes.length });
+    const lengthBytes = ticket.plainSizeBytes; // the buffer is the sink's now
+    this.#pieces.push({ chunk, chunkOffsetBytes: 0, fileOffsetBytes, lengthBytes });
     this.#identity.update(`${fileOffsetBytes} ${ticket.key.toString('hex')}\n`);
-    run.emittedBytes += bytes.length;
+    run.emittedBytes += lengthBytes;
   }
 }

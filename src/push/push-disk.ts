@@ -39,7 +39,7 @@ export async function pushDisk(path: string, target: PushTarget): Promise<PushRe
     segments,
     details: { kind: 'disk', pipeline: pipelineId, saltId: target.salt.id },
   };
-  return commit(recipe, uploader, target);
+  return await commit(recipe, uploader, target);
 }
 
 async function cutFile(

@@ -47,7 +47,7 @@ export async function pushImage(image: SourceImage, target: PushTarget): Promise
     pipeline: pipelineId,
     saltId: target.salt.id,
   };
-  return commit({ ...disk, details }, uploader, target);
+  return await commit({ ...disk, details }, uploader, target);
 }
 
 /** The same manifest, by the same rules: a push would come to the same recipe. */

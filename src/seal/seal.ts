@@ -39,17 +39,19 @@ export function chunkKey(plain: Uint8Array, salt: Uint8Array): Buffer {
   return createHmac('sha256', salt).update(sha256(plain)).digest();
 }
 
+export interface SealedChunk {
+  id: ChunkId;
+  /** The caller's own. */
+  sealed: Buffer;
+}
+
 /**
- * Compresses in the thread pool, then encrypts on the calling thread (about 2 ms for the largest
- * chunk). `plain` (1 to chunkSizeMaxBytes) must not change until the promise resolves; `sealed` is
- * the caller's own.
+ * Compresses and encrypts `plain` (1 to chunkSizeMaxBytes) on the calling thread: up to 8 ms. Whoever
+ * must not wait for that gives it to a SealerPool.
  */
-export async function sealChunk(
-  plain: Buffer,
-  key: Uint8Array,
-): Promise<{ id: ChunkId; sealed: Buffer }> {
+export function sealChunk(plain: Buffer, key: Uint8Array): SealedChunk {
   checkArguments(key, plain.length);
-  const frame = await compress(plain);
+  const frame = compress(plain);
   const sealed =
     frame === undefined ? encrypt(codecPlain, plain, key) : encrypt(codecZstd, frame, key);
   return { id: chunkIdOf(sealed), sealed };

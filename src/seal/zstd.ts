@@ -1,6 +1,7 @@
 /**
- * zstd on whole chunks. Compression runs in libuv's thread pool, and so does decompression unless
- * it is about as short as the way to the pool and back.
+ * zstd on whole chunks. Compression runs on the calling thread, which is a sealer's own (see
+ * sealer-pool.ts); decompression in libuv's thread pool, unless it is about as short as the way to
+ * the pool and back.
  *
  * Both directions hand zlib an output buffer in which everything fits: the result then comes in
  * one piece instead of 16 KiB at a time, and zstd decompresses straight into it.
@@ -10,14 +11,13 @@ import { promisify } from 'node:util';
 import {
   constants,
   type ZstdOptions,
-  zstdCompress,
+  zstdCompressSync,
   zstdDecompress,
   zstdDecompressSync,
 } from 'node:zlib';
 import { assert } from '../base/assert.ts';
 import { chunkSizeMaxBytes } from '../base/limits.ts';
 
-const compressInPool = promisify(zstdCompress);
 const decompressInPool = promisify(zstdDecompress);
 
 const level = 3;
@@ -36,10 +36,10 @@ assert(Number.isInteger(windowLogMax), 'the largest chunk is a zstd window');
 
 /**
  * One frame, or undefined if that saves less than 1/32: then decompressing costs more than it
- * brings. The bytes must not change until the promise resolves.
+ * brings.
  */
-export async function compress(plain: Buffer): Promise<Buffer | undefined> {
-  const frame = await compressInPool(plain, {
+export function compress(plain: Buffer): Buffer | undefined {
+  const frame = zstdCompressSync(plain, {
     // More than zstd.h's bound on what incompressible bytes grow to: had a frame just filled the
     // buffer, zlib would ask for the rest, and zstd would answer with a second, empty frame.
     chunkSize: plain.length + (plain.length >>> 8) + 64 + 1,

@@ -22,6 +22,7 @@ import { MemoryStore } from '../support/memory-store.ts';
 import { diskOf, manyBytes, salt, targetOn } from '../support/pushing.ts';
 import { Random, seeded } from '../support/random.ts';
 import { randomTree } from '../support/random-tree.ts';
+import { sealingHere } from '../support/sealing-here.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import { split } from './support.ts';
 
@@ -41,6 +42,7 @@ async function push(
 ): Promise<Pushed> {
   const { root } = await targetOn(new MemoryStore(), 'tree');
   await using uploader = new ChunkUploader({
+    sealer: sealingHere,
     chunks: root.chunks,
     salt: salt.bytes,
     known: new Map(),

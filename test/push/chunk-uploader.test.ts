@@ -14,6 +14,7 @@ import { chunkObjectKey } from '../../src/store/format.ts';
 import { MemoryStore } from '../support/memory-store.ts';
 import { manyBytes, salt } from '../support/pushing.ts';
 import { Random } from '../support/random.ts';
+import { sealingHere } from '../support/sealing-here.ts';
 import { until } from '../support/until.ts';
 import { WatchedStore } from '../support/watched-store.ts';
 
@@ -25,6 +26,7 @@ function uploaderOn(
 ): ChunkUploader {
   const known = new Map<string, StoredChunk>();
   return new ChunkUploader({
+    sealer: sealingHere,
     chunks,
     salt: salt.bytes,
     known,
