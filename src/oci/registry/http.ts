@@ -15,6 +15,7 @@ import {
   type IncomingMessage,
 } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
+import { ImgstoreError } from '../../base/errors.ts';
 import { KiB } from '../../base/limits.ts';
 import { isLoopback } from './endpoint.ts';
 import { networkFault, TransientFault } from './faults.ts';
@@ -58,12 +59,19 @@ export class HttpClient {
     this.#timing = timing;
     const local = { keepAlive: true, maxSockets: socketsPerHostMax };
     const remote = { ...local, proxyEnv: env };
-    this.#agents = {
-      local: new HttpAgent(local),
-      plain: new HttpAgent(remote),
-      localTls: new HttpsAgent(local),
-      secure: new HttpsAgent(remote),
-    };
+    try {
+      this.#agents = {
+        local: new HttpAgent(local),
+        plain: new HttpAgent(remote),
+        localTls: new HttpsAgent(local),
+        secure: new HttpsAgent(remote),
+      };
+    } catch {
+      // The error quotes the variable, which may hold a password.
+      throw new ImgstoreError('USAGE', 'Cannot use the proxy of the environment: it is no URL', {
+        hint: 'Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY.',
+      });
+    }
   }
 
   /** UNAVAILABLE if no answer comes, as a TransientFault where another attempt makes sense. */

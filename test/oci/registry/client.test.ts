@@ -238,4 +238,11 @@ test('plain HTTP where it is asked for, through the proxy of the environment', a
   const direct = await OddRegistry.start(context, image);
   await (await openFrom(`${direct.host}/app`, { env })).close();
   assert.equal(direct.requests.length, 2, 'loopback hosts are asked directly');
+  const wrong = { HTTPS_PROXY: 'http://tom:s3cret@[' };
+  const fault = await assertFault(
+    openFrom('registry.invalid/app', { env: wrong }),
+    'USAGE',
+    'HTTPS_PROXY',
+  );
+  assert.doesNotMatch(fault.message, /s3cret/);
 });
