@@ -8,6 +8,7 @@
  */
 
 import type { ChunkId } from '../base/digest.ts';
+import { release } from '../base/external-memory.ts';
 import { Limiter } from '../base/limiter.ts';
 import { chunkKey } from '../seal/seal.ts';
 import type { Sealer } from '../seal/sealer-pool.ts';
@@ -146,6 +147,7 @@ export class ChunkUploader implements AsyncDisposable {
       plainSizeBytes: ticket.plainSizeBytes,
       sealedSizeBytes: sealed.length,
     };
+    release(sealed);
   }
 
   #throwFault(): void {

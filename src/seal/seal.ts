@@ -14,6 +14,7 @@ import { createCipheriv, createDecipheriv, createHmac } from 'node:crypto';
 import { assert } from '../base/assert.ts';
 import { type ChunkId, sha256, sha256Hex } from '../base/digest.ts';
 import { ImgstoreError } from '../base/errors.ts';
+import { release } from '../base/external-memory.ts';
 import { chunkSizeMaxBytes, sealedChunkSizeMaxBytes } from '../base/limits.ts';
 import {
   cipherName,
@@ -54,6 +55,7 @@ export function sealChunk(plain: Buffer, key: Uint8Array): SealedChunk {
   const frame = compress(plain);
   const sealed =
     frame === undefined ? encrypt(codecPlain, plain, key) : encrypt(codecZstd, frame, key);
+  if (frame !== undefined) release(frame);
   return { id: chunkIdOf(sealed), sealed };
 }
 
@@ -98,7 +100,9 @@ function encrypt(codec: number, data: Buffer, key: Uint8Array): Buffer {
   const sealed = Buffer.allocUnsafeSlow(tagOffset + tagSizeBytes);
   sealed.set(nonce, 0);
   sealed.set(cipher.update(codecByte), ciphertextOffset);
-  sealed.set(cipher.update(data), ciphertextOffset + dataOffset);
+  const encrypted = cipher.update(data);
+  sealed.set(encrypted, ciphertextOffset + dataOffset);
+  release(encrypted);
   cipher.final();
   sealed.set(cipher.getAuthTag(), tagOffset);
   return sealed;

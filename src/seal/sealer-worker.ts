@@ -3,6 +3,7 @@
 import { parentPort } from 'node:worker_threads';
 import { assert } from '../base/assert.ts';
 import type { ChunkId } from '../base/digest.ts';
+import { release } from '../base/external-memory.ts';
 import { sealChunk } from './seal.ts';
 
 export interface SealRequest {
@@ -20,6 +21,7 @@ const port = parentPort;
 
 port.on('message', ({ plain, key }: SealRequest) => {
   const { id, sealed } = sealChunk(Buffer.from(plain.buffer, plain.byteOffset, plain.length), key);
+  release(plain);
   const answer: SealAnswer = { id, sealed: sealed as Buffer<ArrayBuffer> };
   port.postMessage(answer, [answer.sealed.buffer]);
 });

@@ -16,6 +16,7 @@ import {
   zstdDecompressSync,
 } from 'node:zlib';
 import { assert } from '../base/assert.ts';
+import { release } from '../base/external-memory.ts';
 import { chunkSizeMaxBytes } from '../base/limits.ts';
 
 const decompressInPool = promisify(zstdDecompress);
@@ -47,7 +48,9 @@ export function compress(plain: Buffer): Buffer | undefined {
     // Without it zstd would not know the end at the start, and would ask for a 2 MiB window.
     pledgedSrcSize: plain.length,
   });
-  return frame.length <= plain.length - plain.length / 32 ? frame : undefined;
+  if (frame.length <= plain.length - plain.length / 32) return frame;
+  release(frame);
+  return undefined;
 }
 
 /**
