@@ -76,7 +76,9 @@ export async function openChunk(
   const data = payload.subarray(dataOffset);
   if (codec === codecPlain) return ofSize(data, plainSizeBytes, sealed);
   if (codec === codecZstd) {
-    return ofSize(await unpack(data, plainSizeBytes, sealed), plainSizeBytes, sealed);
+    const plain = await unpack(data, plainSizeBytes, sealed);
+    release(payload);
+    return ofSize(plain, plainSizeBytes, sealed);
   }
   throw new ImgstoreError(
     'UNSUPPORTED',

@@ -56,7 +56,7 @@ test('the kernel reads a MiB at a time', async t => {
   const path = await served.add({ id: 'm1', serial: 1, sizeBytes: 32 * MiB });
   const table = await listMounts();
   const { device } = table.find(({ mountPoint }) => mountPoint === served.mountPoint)!;
-  assert.equal(readFileSync(`/sys/class/bdi/${device}/read_ahead_kb`, 'utf8').trim(), '1024');
+  assert.equal(readFileSync(`/sys/class/bdi/${device}/read_ahead_kb`, 'utf8').trim(), '4096');
   await runChecked('dd', [`if=${path}`, 'of=/dev/null', 'bs=4M', 'iflag=direct']);
   assert.equal((await served.stats('m1')).reads, 32);
   await runChecked('dd', [`if=${path}`, 'of=/dev/null', 'bs=64k']);
