@@ -18,7 +18,9 @@ function say(line: string): void {
 
 /** Runs imgstore with the terminal, and shows the command as one would type it. */
 async function imgstore(home: string, args: readonly string[]): Promise<void> {
-  say(`\n$ npx imgstore ${args.map(arg => (/\s/.test(arg) ? `"${arg}"` : arg)).join(' ')}`);
+  say(
+    `\n$ npx imgstore ${args.map(arg => (/^[\w@%+=:,./-]+$/.test(arg) ? arg : `'${arg}'`)).join(' ')}`,
+  );
   const env = { ...process.env, IMGSTORE_HOME: home };
   const child = spawn(process.execPath, [launcher, ...args], { stdio: 'inherit', env });
   const status = await new Promise<number | null>((resolve, reject) => {

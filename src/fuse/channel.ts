@@ -99,6 +99,8 @@ export class Channel {
       // ENOENT: nobody waits for it any more.
       if (errnoOf(failure) === 'ENOENT') return;
       this.#log('error', `Cannot answer the kernel: ${describeError(failure)}`);
+      // Who waits must not wait for ever; the bare header may go where the bytes did not.
+      if (body.length > 0) this.reply(head, errno.EIO, []);
     }
   }
 

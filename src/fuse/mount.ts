@@ -114,7 +114,11 @@ export async function mountOverlay(options: {
   try {
     await mount({ source: 'overlay', target: directory, type: 'overlay', flags: 0, data });
   } catch (error) {
-    throw mountError(`Cannot mount a writable layer on ${directory}`, error);
+    const what = `Cannot mount a writable layer on ${directory}`;
+    if (errnoOf(error) !== 'EINVAL') throw mountError(what, error);
+    const message = `${what}: the home's file system cannot hold one`;
+    const hint = 'Put IMGSTORE_HOME on ext4, XFS or tmpfs, not on an overlay.';
+    throw new ImgstoreError('UNSUPPORTED', message, { hint, cause: error });
   }
 }
 
