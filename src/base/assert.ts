@@ -5,15 +5,7 @@
  */
 
 export function assert(condition: unknown, what: string): asserts condition {
-  if (!condition) throw failed(what, assert);
-}
-
-/** For the default branch of a switch over a union: a compile error if a member is missing. */
-export function unreachable(value: never): never {
-  throw failed(`unreachable: ${String(value)}`, unreachable);
-}
-
-function failed(message: string, stackStartFn: typeof assert | typeof unreachable): Error {
+  if (condition) return;
   const { AssertionError } = process.getBuiltinModule('node:assert');
-  return new AssertionError({ message, stackStartFn });
+  throw new AssertionError({ message: what, stackStartFn: assert });
 }

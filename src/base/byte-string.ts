@@ -35,8 +35,3 @@ export function printable(value: ByteString): string {
 function hexByte(c: string): string {
   return c.charCodeAt(0).toString(16).padStart(2, '0');
 }
-
-/** memcmp order. */
-export function compareByteStrings(a: ByteString, b: ByteString): number {
-  return a < b ? -1 : a > b ? 1 : 0;
-}

@@ -3,13 +3,12 @@
  * a call, and its readFile reads in pieces of 512 KiB; objects and chunks are read in one.
  */
 
-import { close, fsync, open, read, write } from 'node:fs';
+import { fsync, open, read, write } from 'node:fs';
 import { promisify } from 'node:util';
 
 /** open(2): the descriptor, which the caller closes. */
 export const openFile: (path: string, flags: number, mode?: number) => Promise<number> =
   promisify(open);
-export const closeFile: (descriptor: number) => Promise<void> = promisify(close);
 export const syncFile: (descriptor: number) => Promise<void> = promisify(fsync);
 
 const readSome = promisify(read);

@@ -11,8 +11,7 @@ export function bounded(source: ChunkSource, limiter: Limiter): ChunkSource {
   return {
     tier: source.tier,
     async get(id, options) {
-      options.signal?.throwIfAborted();
-      await place(limiter, options.signal);
+      await limiter.acquireUnlessAborted(options.signal);
       try {
         return await source.get(id, options);
       } finally {
@@ -23,21 +22,4 @@ export function bounded(source: ChunkSource, limiter: Limiter): ChunkSource {
     drop: id => source.drop(id),
     close: () => source.close(),
   };
-}
-
-/** A place in the limiter; one that comes after the signal was aborted is given back. */
-async function place(limiter: Limiter, signal: AbortSignal | undefined): Promise<void> {
-  const turn = limiter.acquire();
-  if (turn === undefined || signal === undefined) return turn;
-  await new Promise<void>((resolve, reject) => {
-    const onAbort = () => {
-      turn.then(() => limiter.release());
-      reject(signal.reason);
-    };
-    signal.addEventListener('abort', onAbort, { once: true });
-    turn.then(() => {
-      signal.removeEventListener('abort', onAbort);
-      resolve();
-    });
-  });
 }

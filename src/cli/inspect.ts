@@ -6,7 +6,7 @@ import { describeError, ImgstoreError } from '../base/errors.ts';
 import { recipeSizeMaxBytes } from '../base/limits.ts';
 import { type ImageConfig, parseImageConfig } from '../container/image-config.ts';
 import { formatImageName, parseImageName } from '../recipe/name.ts';
-import { type Recipe, sealedSizes } from '../recipe/recipe.ts';
+import { type Recipe, sealedSizes, storedSize } from '../recipe/recipe.ts';
 import { publicChunkIds } from '../recipe/sealed-recipe.ts';
 import { recipeObjectKey } from '../store/format.ts';
 import type { Root } from '../store/root.ts';
@@ -44,9 +44,6 @@ each other name shares with it.`,
 
 function summary(recipe: Recipe) {
   const { details, segments } = recipe;
-  const sizes = sealedSizes(recipe);
-  let storedBytes = 0;
-  for (const sizeBytes of sizes.values()) storedBytes += sizeBytes;
   return {
     kind: details.kind,
     manifestDigest: details.manifestDigest ?? null,
@@ -56,9 +53,8 @@ function summary(recipe: Recipe) {
     metadataBytes: recipe.metadataSizeBytes,
     contentBytes: details.contentBytes ?? null,
     files: details.inodeCount ?? null,
-    chunks: sizes.size,
+    ...storedSize(recipe),
     segments: segments.length,
-    storedBytes,
     pipeline: details.pipeline,
     saltId: details.saltId,
   };

@@ -8,7 +8,7 @@ import { ImgstoreError } from '../base/errors.ts';
 import type { Settings } from '../base/settings.ts';
 import { makeRunFolder } from './run-folder.ts';
 
-/** One thread waits in /dev/fuse; mounts, file reads and zstd run beside it: docs/format/fuse.md. */
+/** For mount calls (mountCallsMax in worker.ts), and file reads and zstd beside them. */
 const threadPoolSize = 16;
 /** More than a daemon waits for one that is ending: see lockWaitMs in run.ts. */
 const startWaitMs = 30_000;

@@ -15,6 +15,7 @@ import { Catalog } from '../catalog/catalog.ts';
 import { ChunkReader } from '../image/chunk-reader.ts';
 import type { DecodedCache } from '../image/decoded-cache.ts';
 import type { OwnerKey } from '../keys/keys.ts';
+import type { ObjectStore } from '../store/object-store.ts';
 import { openStore } from '../store/open-store.ts';
 import { openRoot, type Root } from '../store/root.ts';
 
@@ -42,6 +43,8 @@ export interface StoresOptions {
 
 export class Stores {
   readonly #options: StoresOptions;
+  /** A client of S3 has connections and credentials of its own: one for all mounts of a store. */
+  readonly #stores = new Map<string, ObjectStore>();
   readonly #served = new Map<string, Served>();
 
   constructor(options: StoresOptions) {
@@ -63,12 +66,18 @@ export class Stores {
         hint: 'Unmount everything and stop it (imgstore daemon stop), then run it again.',
       });
     }
-    const root = await openRoot(await openStore(location), { create: false });
+    const root = await openRoot(await this.#store(location), { create: false });
     const served = this.#served.get(location);
     if (served?.root.id === root.id && served.key.id === key.id) return served;
     const fresh = this.#serve(root, key);
     this.#served.set(location, fresh);
     return fresh;
+  }
+
+  async #store(location: string): Promise<ObjectStore> {
+    const store = this.#stores.get(location) ?? (await openStore(location));
+    this.#stores.set(location, store);
+    return store;
   }
 
   #serve(root: Root, key: OwnerKey): Served {

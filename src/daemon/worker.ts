@@ -17,7 +17,7 @@ import { listMounts } from '../fuse/mount.ts';
 import type { FuseServer } from '../fuse/server.ts';
 import { LazyDisk } from '../image/lazy-disk.ts';
 import { formatImageName, parseImageName } from '../recipe/name.ts';
-import { sealedSizes } from '../recipe/recipe.ts';
+import { storedSize } from '../recipe/recipe.ts';
 import { FailureLog } from './failure-log.ts';
 import { mountLayers, unmountLayers } from './layers.ts';
 import type { MountRecord, MountTable } from './mount-table.ts';
@@ -216,13 +216,11 @@ export class Worker {
       await this.#takeDown(record, true).catch(reason => this.#warn(record, reason));
       throw failures.last === undefined ? error : unreadable(record, failures.last.error);
     }
-    const sizes = [...sealedSizes(recipe).values()];
     return {
       record,
       disk,
       configText: recipe.details.configText ?? null,
-      chunks: sizes.length,
-      storedBytes: sizes.reduce((sum, sizeBytes) => sum + sizeBytes, 0),
+      ...storedSize(recipe),
       mountMs: 0,
       leaving: undefined,
       gone: Promise.withResolvers(),

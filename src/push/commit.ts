@@ -10,7 +10,7 @@ import type { Catalog, Resolved } from '../catalog/catalog.ts';
 import type { DedupSalt } from '../keys/keys.ts';
 import type { FlattenProgress } from '../oci/layer/flatten.ts';
 import type { ImageName } from '../recipe/name.ts';
-import { type ChunkSegment, type Recipe, sealedSizes } from '../recipe/recipe.ts';
+import { type ChunkSegment, type Recipe, storedSize } from '../recipe/recipe.ts';
 import { SealerPool } from '../seal/sealer-pool.ts';
 import type { Root } from '../store/root.ts';
 import { type ChunkTicket, ChunkUploader } from './chunk-uploader.ts';
@@ -108,16 +108,12 @@ export function reportOf(
   outcome: PushReport['outcome'],
   added: { newChunks: number; newStoredBytes: number },
 ): PushReport {
-  const distinct = sealedSizes(recipe);
-  let storedBytes = 0;
-  for (const sizeBytes of distinct.values()) storedBytes += sizeBytes;
   return {
     recipe: recipeId,
     outcome,
     diskBytes: recipe.diskSizeBytes,
     contentBytes: recipe.details.contentBytes ?? recipe.diskSizeBytes,
-    chunks: distinct.size,
-    storedBytes,
+    ...storedSize(recipe),
     ...added,
   };
 }

@@ -67,3 +67,11 @@ export function sealedSizes(recipe: Recipe): Map<ChunkId, number> {
   }
   return sizes;
 }
+
+/** How many distinct chunks a disk has, and the sealed bytes of them all. */
+export function storedSize(recipe: Recipe): { chunks: number; storedBytes: number } {
+  const sizes = sealedSizes(recipe);
+  let storedBytes = 0;
+  for (const sizeBytes of sizes.values()) storedBytes += sizeBytes;
+  return { chunks: sizes.size, storedBytes };
+}

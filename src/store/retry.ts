@@ -4,16 +4,12 @@
  * signal. Random and time are passed in.
  */
 
-import { setTimeout as setTimer } from 'node:timers/promises';
 import { ImgstoreError } from '../base/errors.ts';
+import { type BackOff, backOffMs, RetryableFault, sleepUnlessAborted } from '../base/retry.ts';
 import { RetryBudget } from './retry-budget.ts';
-import { RetryableFault } from './retryable-fault.ts';
 
-export interface RetryOptions {
+export interface RetryOptions extends Partial<BackOff> {
   attemptsMax?: number;
-  /** The first retry comes after 0 to this, each later one may take twice as long. */
-  waitFirstMs?: number;
-  waitMaxMs?: number;
   /** No retry begins later than this after the first attempt began. */
   elapsedMaxMs?: number;
   /** By default one of this retrier's own; several may share one. */
@@ -31,8 +27,7 @@ const budgetPollMs = 250;
 
 export class Retrier {
   readonly #attemptsMax: number;
-  readonly #waitFirstMs: number;
-  readonly #waitMaxMs: number;
+  readonly #backOff: BackOff;
   readonly #elapsedMaxMs: number;
   readonly #budget: RetryBudget;
   readonly #random: () => number;
@@ -41,13 +36,13 @@ export class Retrier {
 
   constructor(options: RetryOptions = {}) {
     this.#attemptsMax = options.attemptsMax ?? 10;
-    this.#waitFirstMs = options.waitFirstMs ?? 100;
-    this.#waitMaxMs = options.waitMaxMs ?? 8000;
+    const { waitFirstMs = 100, waitMaxMs = 8000 } = options;
+    this.#backOff = { waitFirstMs, waitMaxMs };
     this.#elapsedMaxMs = options.elapsedMaxMs ?? 90_000;
     this.#random = options.random ?? Math.random;
     this.#now = options.now ?? (() => performance.now());
     this.#budget = options.budget ?? new RetryBudget({ now: this.#now });
-    this.#sleep = options.sleep ?? sleep;
+    this.#sleep = options.sleep ?? sleepUnlessAborted;
   }
 
   /** What `work` gives in the end. Any fault but a RetryableFault, and an abort, end it at once. */
@@ -76,9 +71,8 @@ export class Retrier {
     latestMs: number,
     signal: AbortSignal | undefined,
   ): Promise<boolean> {
-    const waitMaxMs = Math.min(this.#waitFirstMs * 2 ** (attempt - 1), this.#waitMaxMs);
-    // What the service asks for is spread too, or all who were told the same come back together.
-    const waitMs = retryAfterMs + this.#random() * waitMaxMs;
+    const random = this.#random();
+    const waitMs = backOffMs(this.#backOff, { retry: attempt, askedMs: retryAfterMs, random });
     if (this.#now() + waitMs > latestMs) return false;
     await this.#sleep(waitMs, signal);
     while (!this.#budget.take()) {
@@ -96,12 +90,4 @@ function givenUp(fault: RetryableFault, attempts: number, elapsedMs: number): Im
     cause: fault,
     ...(fault.hint !== undefined && { hint: fault.hint }),
   });
-}
-
-async function sleep(waitMs: number, signal: AbortSignal | undefined): Promise<void> {
-  try {
-    await setTimer(waitMs, undefined, signal && { signal });
-  } catch (error) {
-    throw signal?.aborted ? signal.reason : error;
-  }
 }

@@ -6,7 +6,7 @@
 
 import { S3ServiceException } from '@aws-sdk/client-s3';
 import { errnoOf, ImgstoreError } from '../base/errors.ts';
-import { RetryableFault } from './retryable-fault.ts';
+import { parseRetryAfter, RetryableFault } from '../base/retry.ts';
 import { formatS3Location, type S3Location } from './s3-location.ts';
 
 export function statusOf(error: unknown): number | undefined {
@@ -64,7 +64,7 @@ function serviceFault(error: S3ServiceException, context: FaultContext): Imgstor
   if (retryableStatuses.has(status) || retryableCodes.has(code)) {
     return new RetryableFault(`${what}: ${answer}`, {
       hint: 'The service is busy or broken: run it again later.',
-      retryAfterMs: retryAfterMs(error.$response?.headers['retry-after'], nowMs),
+      retryAfterMs: parseRetryAfter(error.$response?.headers['retry-after'], nowMs),
     });
   }
   if (code === 'NoSuchBucket') {
@@ -147,12 +147,4 @@ function connectionFault(error: unknown, { what, location }: FaultContext): unkn
 function codeOfSystem(error: unknown): string {
   const code = error instanceof Error && 'code' in error ? error.code : '';
   return typeof code === 'string' && /^[A-Z0-9_]{1,64}$/.test(code) ? code : '';
-}
-
-/** Retry-After: seconds, or a date. Undefined if it is neither. */
-export function retryAfterMs(header: string | undefined, nowMs: number): number | undefined {
-  if (header === undefined) return undefined;
-  if (/^\d{1,9}$/.test(header)) return Number(header) * 1000;
-  const dateMs = Date.parse(header);
-  return Number.isNaN(dateMs) ? undefined : Math.max(0, dateMs - nowMs);
 }

@@ -10,7 +10,7 @@ import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3';
 import { ImgstoreError } from '../base/errors.ts';
 import { Limiter } from '../base/limiter.ts';
 import { KiB, MiB } from '../base/limits.ts';
-import { RetryableFault } from './retryable-fault.ts';
+import { RetryableFault } from '../base/retry.ts';
 import { s3Fault } from './s3-fault.ts';
 import { formatS3Location, type S3Location } from './s3-location.ts';
 

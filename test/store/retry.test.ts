@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ImgstoreError } from '../../src/base/errors.ts';
+import { RetryableFault } from '../../src/base/retry.ts';
 import { Retrier, type RetryOptions } from '../../src/store/retry.ts';
 import { RetryBudget } from '../../src/store/retry-budget.ts';
-import { RetryableFault } from '../../src/store/retryable-fault.ts';
 import { isFault } from '../contract/object-store.ts';
 import { Random, seeded } from '../support/random.ts';
 

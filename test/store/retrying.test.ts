@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { RetryableFault } from '../../src/base/retry.ts';
 import type { CopyingStore } from '../../src/store/copying-store.ts';
 import type { ObjectStore } from '../../src/store/object-store.ts';
 import { Retrier } from '../../src/store/retry.ts';
-import { RetryableFault } from '../../src/store/retryable-fault.ts';
 import { type ListPage, type PagedStore, retrying } from '../../src/store/retrying.ts';
 import { isFault, keysOf, testObjectStore } from '../contract/object-store.ts';
 import { MemoryStore } from '../support/memory-store.ts';

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { S3ServiceException } from '@aws-sdk/client-s3';
 import { ImgstoreError } from '../../src/base/errors.ts';
-import { RetryableFault } from '../../src/store/retryable-fault.ts';
-import { retryAfterMs, s3Fault } from '../../src/store/s3-fault.ts';
+import { parseRetryAfter, RetryableFault } from '../../src/base/retry.ts';
+import { s3Fault } from '../../src/store/s3-fault.ts';
 import { parseS3Location } from '../../src/store/s3-location.ts';
 
 const nowMs = Date.parse('2026-01-01T00:00:00Z');
@@ -93,6 +93,6 @@ test('Retry-After is seconds or a date, and nothing else', () => {
     ['', undefined],
     [undefined, undefined],
   ] as const) {
-    assert.equal(retryAfterMs(header, nowMs), expected, header);
+    assert.equal(parseRetryAfter(header, nowMs), expected, header);
   }
 });

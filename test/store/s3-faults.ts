@@ -3,8 +3,8 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { PutObjectCommand, type S3Client } from '@aws-sdk/client-s3';
+import { RetryableFault } from '../../src/base/retry.ts';
 import { openStore } from '../../src/store/open-store.ts';
-import { RetryableFault } from '../../src/store/retryable-fault.ts';
 import { parseS3Location } from '../../src/store/s3-location.ts';
 import { S3Store, type S3StoreOptions } from '../../src/store/s3-store.ts';
 import { isFault, keysOf } from '../contract/object-store.ts';

@@ -3,15 +3,12 @@
  * never sooner than the service asked for, and not at all if it asks for too long.
  */
 
-import { setTimeout as setTimer } from 'node:timers/promises';
+import { type BackOff, backOffMs, sleepUnlessAborted } from '../../base/retry.ts';
 import { TransientFault } from './faults.ts';
 
-export interface RetryRules {
+export interface RetryRules extends BackOff {
   /** In a row, without progress between them. */
   attemptsMax: number;
-  /** The first retry comes after 0 to this, each later one may take twice as long. */
-  waitFirstMs: number;
-  waitMaxMs: number;
   /** Who is told to come back later than this gives up instead. */
   retryAfterMaxMs: number;
 }
@@ -45,11 +42,10 @@ export class Attempts {
     if (!always && !(fault instanceof TransientFault)) throw fault;
     this.#failed++;
     if (this.#failed >= this.#rules.attemptsMax) throw fault;
-    const { waitFirstMs, waitMaxMs, retryAfterMaxMs } = this.#rules;
     const askedMs = (fault instanceof TransientFault ? fault.retryAfterMs : undefined) ?? 0;
-    if (askedMs > retryAfterMaxMs) throw fault;
-    const spreadMs = Math.min(waitFirstMs * 2 ** (this.#failed - 1), waitMaxMs);
-    await sleep(askedMs + Math.random() * spreadMs, signal);
+    if (askedMs > this.#rules.retryAfterMaxMs) throw fault;
+    const wait = { retry: this.#failed, askedMs, random: Math.random() };
+    await sleepUnlessAborted(backOffMs(this.#rules, wait), signal);
   }
 
   /** What `work` gives in the end. */
@@ -62,20 +58,4 @@ export class Attempts {
       }
     }
   }
-}
-
-async function sleep(waitMs: number, signal: AbortSignal): Promise<void> {
-  try {
-    await setTimer(waitMs, undefined, { signal });
-  } catch (error) {
-    throw signal.aborted ? signal.reason : error;
-  }
-}
-
-/** Retry-After (RFC 9110, 10.2.3): seconds, or a date; undefined if it is neither. */
-export function parseRetryAfter(header: string | undefined, nowMs: number): number | undefined {
-  const text = header?.trim() ?? '';
-  if (/^[0-9]{1,9}$/.test(text)) return Number(text) * 1000;
-  const dateMs = /GMT$/.test(text) ? Date.parse(text) : Number.NaN;
-  return Number.isNaN(dateMs) ? undefined : Math.max(0, dateMs - nowMs);
 }

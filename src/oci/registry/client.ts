@@ -9,8 +9,8 @@
 
 import { ImgstoreError } from '../../base/errors.ts';
 import { KiB } from '../../base/limits.ts';
+import { parseRetryAfter } from '../../base/retry.ts';
 import { isObject } from '../source/json.ts';
-import { parseRetryAfter } from './attempts.ts';
 import {
   Authorization,
   type AuthorizationOptions,

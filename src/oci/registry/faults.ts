@@ -1,18 +1,14 @@
 /** What goes wrong on the way to a registry, and what is worth another attempt. */
 
 import { ImgstoreError } from '../../base/errors.ts';
+import { RetryableFault } from '../../base/retry.ts';
 
-/** The same request may work a moment later: the service is busy, or the network lost something. */
-export class TransientFault extends ImgstoreError {
-  /** What the service asked to wait (Retry-After), if it did. */
-  readonly retryAfterMs: number | undefined;
-
+export class TransientFault extends RetryableFault {
   constructor(
     message: string,
     options: { hint?: string; cause?: unknown; retryAfterMs?: number | undefined } = {},
   ) {
-    super('UNAVAILABLE', message, { hint: 'Try again later.', ...options });
-    this.retryAfterMs = options.retryAfterMs;
+    super(message, { hint: 'Try again later.', ...options });
   }
 }
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Attempts, parseRetryAfter } from '../../../src/oci/registry/attempts.ts';
+import { parseRetryAfter } from '../../../src/base/retry.ts';
+import { Attempts } from '../../../src/oci/registry/attempts.ts';
 import { TransientFault } from '../../../src/oci/registry/faults.ts';
 import { fastRules } from './odd-registry.ts';
 
