@@ -1,60 +1,103 @@
 /**
- * A secret in a file, as docs/format/key.md describes it: four lines of text, readable by its owner
- * alone. A file appears whole or not at all, and is never replaced: of several processes that
- * create it at once one succeeds, and the others read what that one wrote.
+ * A secret as the text of a file, which docs/format/key.md describes: plain, or wrapped by a key of
+ * AWS KMS. Whoever holds such a value holds no more than the file says: a wrapped secret is opened
+ * elsewhere.
  */
 
-import { randomBytes } from 'node:crypto';
-import { constants } from 'node:fs';
-import { type FileHandle, link, mkdir, open, unlink } from 'node:fs/promises';
-import { dirname } from 'node:path';
-import { errnoOf, ImgstoreError, ioError } from '../base/errors.ts';
-import { DedupSalt, OwnerKey, secretSizeBytes } from './keys.ts';
+import { ImgstoreError } from '../base/errors.ts';
+import { type Domain, domainNamePattern, epochDaysMax } from './domain.ts';
+import { DedupSalt, DomainSecret, OwnerKey } from './keys.ts';
 
-export type KeyKind = 'owner' | 'salt';
+export interface Secrets {
+  owner: OwnerKey;
+  salt: DedupSalt;
+  domain: DomainSecret;
+}
 
-export interface KeyFile<K> {
-  key: K;
+export type KeyKind = keyof Secrets;
+
+/** A secret that AWS KMS opens. */
+export interface KmsWrapped {
+  keyArn: string;
+  wrapped: Buffer;
+}
+
+export interface KeyFile<K extends KeyKind = KeyKind> {
+  kind: K;
+  id: string;
   created: Date;
+  /** Of a domain's secret, and of no other. */
+  domain?: Domain | undefined;
+  held: Secrets[K] | KmsWrapped;
 }
 
 /** What the file of a kind is called, in itself and in messages, and what it holds. */
-export const kinds = {
+export const kinds: {
+  readonly [K in KeyKind]: {
+    readonly magic: string;
+    readonly title: string;
+    readonly make: (bytes: Uint8Array) => Secrets[K];
+  };
+} = {
   owner: {
-    fileName: 'owner.key',
     magic: 'imgstore owner-key',
     title: 'the owner key',
-    make: (bytes: Uint8Array): OwnerKey => new OwnerKey(bytes),
+    make: bytes => new OwnerKey(bytes),
   },
   salt: {
-    fileName: 'dedup.salt',
     magic: 'imgstore dedup-salt',
     title: 'the dedup salt',
-    make: (bytes: Uint8Array): DedupSalt => new DedupSalt(bytes),
+    make: bytes => new DedupSalt(bytes),
   },
-} as const;
-
-export type KeyOf<K extends KeyKind> = ReturnType<(typeof kinds)[K]['make']>;
+  domain: {
+    magic: 'imgstore domain-secret',
+    title: "the dedup domain's secret",
+    make: bytes => new DomainSecret(bytes),
+  },
+};
 
 const version = '1';
-const fileSizeMaxBytes = 1024;
-const body =
-  /^id ([0-9a-f]{32})\ncreated (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)\nsecret ([0-9a-f]{64})\n$/;
+/** KMS gives at most 6144 bytes of ciphertext: 8192 in base64; the rest is below 1 KiB. */
+export const keyFileSizeMaxBytes = 9 * 1024;
+/** The region and the account are those that Decrypt is sent to. */
+export const kmsKeyArnPattern =
+  /^arn:aws[a-z-]{0,20}:kms:([a-z0-9-]{1,32}):[0-9]{12}:key\/[A-Za-z0-9-]{1,64}$/;
 
-export function formatKeyFile<K extends KeyKind>(kind: K, file: KeyFile<KeyOf<K>>): string {
-  const { key, created } = file;
-  const first = `${kinds[kind].magic} ${version}`;
-  const secret = key.bytes.toString('hex');
-  return `${first}\nid ${key.id}\ncreated ${created.toISOString()}\nsecret ${secret}\n`;
+const body = new RegExp(
+  [
+    '^id (?<id>[0-9a-f]{32})\\n',
+    'created (?<created>[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}Z)\\n',
+    '(?:domain (?<domain>[a-z0-9-]{1,63})\\n(?:epoch-days (?<epochDays>[1-9][0-9]{0,3})\\n)?)?',
+    '(?:secret (?<secret>[0-9a-f]{64})',
+    '|kms-key (?<keyArn>[\\x21-\\x7e]{1,200})\\nwrapped (?<wrapped>[A-Za-z0-9+/=]{4,8192}))\\n$',
+  ].join(''),
+);
+
+export function isWrapped(held: KeyFile['held']): held is KmsWrapped {
+  return 'wrapped' in held;
 }
 
-/** `path` is for messages only. Errors: KEY, without anything of what the file holds. */
-export function parseKeyFile<K extends KeyKind>(
-  kind: K,
-  text: string,
-  path: string,
-): KeyFile<KeyOf<K>> {
-  const { magic, title, make } = kinds[kind];
+export function formatKeyFile(file: KeyFile): string {
+  const { kind, id, created, domain, held } = file;
+  const lines = [`${kinds[kind].magic} ${version}`, `id ${id}`, `created ${created.toISOString()}`];
+  if (domain !== undefined) {
+    lines.push(`domain ${domain.name}`);
+    if (domain.epochDays !== undefined) lines.push(`epoch-days ${domain.epochDays}`);
+  }
+  if (isWrapped(held)) {
+    lines.push(`kms-key ${held.keyArn}`, `wrapped ${held.wrapped.toString('base64')}`);
+  } else {
+    lines.push(`secret ${held.bytes.toString('hex')}`);
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+/**
+ * `path` is for messages only. That a wrapped secret has the id which the file states shows when it
+ * is opened. Errors: KEY, without anything of what the file holds.
+ */
+export function parseKeyFile<K extends KeyKind>(kind: K, text: string, path: string): KeyFile<K> {
+  const { magic, title } = kinds[kind];
   const what = `Cannot read ${title} at ${path}`;
   if (!text.startsWith(`${magic} `)) {
     throw new ImgstoreError('KEY', `${what}: the first line is not "${magic} ${version}"`, {
@@ -67,102 +110,49 @@ export function parseKeyFile<K extends KeyKind>(
       hint: 'Use the imgstore that wrote it, or a newer one.',
     });
   }
-  const damaged = new ImgstoreError('KEY', `${what}: it is damaged`, {
-    hint: 'Restore the file from where it is backed up.',
-  });
-  const match = body.exec(text.slice(lineEnd + 1));
-  if (match === null) throw damaged;
-  const [, id, created, secret] = match;
-  const key = make(Buffer.from(secret!, 'hex')) as KeyOf<K>;
-  const time = new Date(created!);
-  if (key.id !== id || Number.isNaN(time.getTime())) throw damaged;
-  return { key, created: time };
-}
-
-/** Undefined if there is none. Errors: KEY if it is readable by others, damaged or of another kind. */
-export async function readKeyFile<K extends KeyKind>(
-  kind: K,
-  path: string,
-): Promise<KeyFile<KeyOf<K>> | undefined> {
-  const what = `Cannot read ${kinds[kind].title} at ${path}`;
-  try {
-    // Without O_NONBLOCK a FIFO would be waited for.
-    await using handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
-    const stat = await handle.stat();
-    if (!stat.isFile()) throw new ImgstoreError('KEY', `${what}: it is not a regular file`);
-    if ((stat.mode & 0o077) !== 0) {
-      const mode = (stat.mode & 0o777).toString(8).padStart(4, '0');
-      throw new ImgstoreError('KEY', `${what}: others may read it or write to it (mode ${mode})`, {
-        hint: `Run chmod 600 ${path}, and think about who may have read it.`,
-      });
-    }
-    return parseKeyFile(kind, await readStart(handle), path);
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return undefined;
-    throw ioError(what, error);
+  const file = parseBody(kind, text.slice(lineEnd + 1));
+  if (file === undefined) {
+    throw new ImgstoreError('KEY', `${what}: it is damaged`, {
+      hint: 'Restore the file from where it is backed up.',
+    });
   }
+  return file;
 }
 
-/** A whole key file, or more than any key file has. */
-async function readStart(handle: FileHandle): Promise<string> {
-  const buffer = Buffer.alloc(fileSizeMaxBytes + 1);
-  const { bytesRead } = await handle.read(buffer, 0, buffer.length, 0);
-  return buffer.toString('latin1', 0, bytesRead);
-}
-
-/**
- * Makes a new secret and its file, 0600 in a folder of 0700, durable when it resolves. Undefined
- * if a file is there already: that one is left as it is.
- */
-export async function createKeyFile<K extends KeyKind>(
-  kind: K,
-  path: string,
-  created: Date,
-): Promise<KeyFile<KeyOf<K>> | undefined> {
-  const key = kinds[kind].make(randomBytes(secretSizeBytes)) as KeyOf<K>;
-  const folder = dirname(path);
-  const temporary = `${path}.${randomBytes(8).toString('hex')}.new`;
-  try {
-    await createFolder(folder);
-    await writeDurably(temporary, formatKeyFile(kind, { key, created }));
-    try {
-      await link(temporary, path);
-    } finally {
-      await unlink(temporary);
-    }
-    await syncFolder(folder);
-    return { key, created };
-  } catch (error) {
-    if (errnoOf(error) !== 'EEXIST') throw ioError(`Cannot create ${path}`, error);
-    await syncFolder(folder); // who lost relies on the file as much as who won
+function parseBody<K extends KeyKind>(kind: K, text: string): KeyFile<K> | undefined {
+  const fields = body.exec(text)?.groups;
+  if (fields === undefined) return undefined;
+  const id = fields['id']!;
+  const created = new Date(fields['created']!);
+  if (Number.isNaN(created.getTime()) || created.toISOString() !== fields['created']) {
     return undefined;
   }
+  const domain = parseDomain(fields['domain'], fields['epochDays']);
+  if (domain === 'wrong' || (domain !== undefined) !== (kind === 'domain')) return undefined;
+  const held = parseHeld(kind, id, fields);
+  return held && { kind, id, created, ...(domain !== undefined && { domain }), held };
 }
 
-async function createFolder(folder: string): Promise<void> {
-  const parent = dirname(folder);
-  await mkdir(parent, { recursive: true });
-  try {
-    await mkdir(folder, { mode: 0o700 });
-  } catch (error) {
-    if (errnoOf(error) !== 'EEXIST') throw error;
-    return;
+function parseDomain(
+  name: string | undefined,
+  epochDays: string | undefined,
+): Domain | undefined | 'wrong' {
+  if (name === undefined) return undefined;
+  const days = epochDays === undefined ? undefined : Number(epochDays);
+  if (!domainNamePattern.test(name) || (days ?? 1) > epochDaysMax) return 'wrong';
+  return { name, epochDays: days };
+}
+
+function parseHeld<K extends KeyKind>(
+  kind: K,
+  id: string,
+  { secret, keyArn, wrapped }: Readonly<Record<string, string | undefined>>,
+): Secrets[K] | KmsWrapped | undefined {
+  if (secret !== undefined) {
+    const key = kinds[kind].make(Buffer.from(secret, 'hex'));
+    return key.id === id ? key : undefined;
   }
-  await syncFolder(parent);
-}
-
-async function writeDurably(path: string, text: string): Promise<void> {
-  await using handle = await open(path, 'wx', 0o600);
-  try {
-    await handle.writeFile(text);
-    await handle.sync();
-  } catch (error) {
-    await unlink(path);
-    throw error;
-  }
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  await using handle = await open(folder, 'r');
-  await handle.sync();
+  const bytes = Buffer.from(wrapped!, 'base64');
+  if (!kmsKeyArnPattern.test(keyArn!) || bytes.toString('base64') !== wrapped) return undefined;
+  return { keyArn: keyArn!, wrapped: bytes };
 }

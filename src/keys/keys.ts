@@ -1,5 +1,5 @@
 /**
- * The two secrets of those who push, as values; docs/format/key.md tells them apart.
+ * The secrets of those who push, as values; docs/format/key.md tells them apart.
  *
  * Invariant: the bytes are behind a private field, and what prints or serialises a key shows its
  * id alone, so that no log line, message or JSON document carries a secret by accident.
@@ -16,6 +16,8 @@ export const keyIdSizeBytes = 16;
 
 const ownerIdLabel = 'imgstore owner key id';
 const saltIdLabel = 'imgstore dedup salt id';
+const domainIdLabel = 'imgstore domain secret id';
+const domainSaltLabel = 'imgstore domain salt 1';
 
 // A chunk key is an HMAC under the salt of a 32-byte hash, so an id must not be one as well.
 assert(saltIdLabel.length !== 32, 'the id of a salt is never a chunk key');
@@ -37,6 +39,14 @@ class Secret {
     return this.#bytes;
   }
 
+  /**
+   * 32 bytes for one purpose: HKDF-SHA-256 (RFC 5869) with no salt and the label as info. What is
+   * derived for one label says nothing about the secret or about another label.
+   */
+  subkey(label: string): Buffer {
+    return Buffer.from(hkdfSync('sha256', this.bytes, '', label, secretSizeBytes));
+  }
+
   toJSON(): { id: string } {
     return { id: this.id };
   }
@@ -53,21 +63,40 @@ export class OwnerKey extends Secret {
   constructor(bytes: Uint8Array) {
     super(bytes, ownerIdLabel);
   }
+}
 
-  /**
-   * 32 bytes for one purpose: HKDF-SHA-256 (RFC 5869) with no salt and the label as info. Labels
-   * are fixed texts; what is derived for one says nothing about the key or about another.
-   */
-  subkey(label: string): Buffer {
-    return Buffer.from(hkdfSync('sha256', this.bytes, '', label, secretSizeBytes));
-  }
+/** Which salt of which domain; nothing for the salt of the default domain. */
+export interface SaltPlace {
+  domain?: string | undefined;
+  epoch?: number | undefined;
 }
 
 /** What chunk keys are made with; whoever only reads does not need it. */
 export class DedupSalt extends Secret {
   readonly kind = 'salt';
+  /** Undefined for the default domain. */
+  readonly domain: string | undefined;
+  /** Undefined for a domain without epochs. */
+  readonly epoch: number | undefined;
+
+  constructor(bytes: Uint8Array, { domain, epoch }: SaltPlace = {}) {
+    super(bytes, saltIdLabel);
+    this.domain = domain;
+    this.epoch = epoch;
+  }
+}
+
+/** What the salts of a domain are derived from. */
+export class DomainSecret extends Secret {
+  readonly kind = 'domain';
 
   constructor(bytes: Uint8Array) {
-    super(bytes, saltIdLabel);
+    super(bytes, domainIdLabel);
+  }
+
+  /** The name is part of what is derived: two domains never have one salt. */
+  salt(domain: string, epoch: number | undefined): DedupSalt {
+    const period = epoch === undefined ? '' : ` epoch ${epoch}`;
+    return new DedupSalt(this.subkey(`${domainSaltLabel} ${domain}${period}`), { domain, epoch });
   }
 }

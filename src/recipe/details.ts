@@ -1,13 +1,14 @@
 /** The details of a recipe as JSON: fields in one order, so that equal details are equal bytes. */
 
 import { ImgstoreError } from '../base/errors.ts';
+import { domainNamePattern } from '../keys/domain.ts';
 import type { Platform, RecipeDetails } from './recipe.ts';
 
 type Fields<T> = { readonly [K in keyof T]?: unknown };
 
 export function encodeDetails(details: RecipeDetails): Buffer {
   const { kind, manifestDigest, platform, configText, inodeCount, contentBytes } = details;
-  const { pipeline, saltId } = details;
+  const { pipeline, saltId, saltDomain, saltEpoch } = details;
   const ordered: RecipeDetails = {
     kind,
     ...(manifestDigest !== undefined && { manifestDigest }),
@@ -17,6 +18,8 @@ export function encodeDetails(details: RecipeDetails): Buffer {
     ...(contentBytes !== undefined && { contentBytes }),
     pipeline,
     saltId,
+    ...(saltDomain !== undefined && { saltDomain }),
+    ...(saltEpoch !== undefined && { saltEpoch }),
   };
   return Buffer.from(JSON.stringify(ordered), 'utf8');
 }
@@ -29,6 +32,7 @@ function orderedPlatform({ os, architecture, variant }: Platform): Platform {
 export function decodeDetails(bytes: Buffer): RecipeDetails {
   const fields = objectOf<RecipeDetails>(parseJson(bytes.toString('utf8')));
   const { kind, manifestDigest, platform, configText, inodeCount, contentBytes } = fields;
+  const { saltDomain, saltEpoch } = fields;
   if (kind !== 'oci' && kind !== 'disk') throw wrong('kind');
   return {
     kind,
@@ -39,6 +43,8 @@ export function decodeDetails(bytes: Buffer): RecipeDetails {
     ...(contentBytes !== undefined && { contentBytes: count(contentBytes, 'contentBytes') }),
     pipeline: text(fields.pipeline, 'pipeline'),
     saltId: text(fields.saltId, 'saltId'),
+    ...(saltDomain !== undefined && { saltDomain: domainName(saltDomain) }),
+    ...(saltEpoch !== undefined && { saltEpoch: count(saltEpoch, 'saltEpoch') }),
   };
 }
 
@@ -67,6 +73,13 @@ function objectOf<T>(value: unknown): Fields<T> {
 function text(value: unknown, field: string): string {
   if (typeof value !== 'string') throw wrong(field);
   return value;
+}
+
+/** It becomes part of a path where a repair looks for the domain's secret. */
+function domainName(value: unknown): string {
+  const name = text(value, 'saltDomain');
+  if (!domainNamePattern.test(name)) throw wrong('saltDomain');
+  return name;
 }
 
 function count(value: unknown, field: string): number {

@@ -49,6 +49,10 @@ export interface RecipeDetails {
   pipeline: string;
   /** Id of the dedup salt under which chunk keys were made; see docs/format/sealed-chunk.md. */
   saltId: string;
+  /** Absent for the default dedup domain. */
+  saltDomain?: string;
+  /** The epoch of the domain in which the push began; absent if the domain has none. */
+  saltEpoch?: number;
 }
 
 export interface Recipe {

@@ -3,27 +3,36 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { ImgstoreError } from '../../src/base/errors.ts';
-import { formatKeyFile, parseKeyFile } from '../../src/keys/key-file.ts';
-import { DedupSalt, OwnerKey } from '../../src/keys/keys.ts';
+import { formatKeyFile, isWrapped, type KeyFile, parseKeyFile } from '../../src/keys/key-file.ts';
+import { DedupSalt, type DomainSecret, OwnerKey } from '../../src/keys/keys.ts';
 import { seeded } from '../support/random.ts';
 
 const golden = join(import.meta.dirname, '..', '..', 'fixtures', 'golden');
 const created = new Date('2026-01-02T03:04:05.678Z');
 const bytes = Buffer.from(Array.from({ length: 32 }, (_, i) => i));
+const owner = new OwnerKey(bytes);
+const ownerFile: KeyFile<'owner'> = { kind: 'owner', id: owner.id, created, held: owner };
+const salt = new DedupSalt(bytes);
+const saltFile: KeyFile<'salt'> = { kind: 'salt', id: salt.id, created, held: salt };
+
+function plainOf({ held }: KeyFile): OwnerKey | DedupSalt | DomainSecret {
+  assert.ok(!isWrapped(held));
+  return held;
+}
 
 test('golden files: the owner key and the dedup salt, version 1', () => {
   const owner = readFileSync(join(golden, 'key-v1-owner.key'), 'utf8');
-  assert.equal(formatKeyFile('owner', { key: new OwnerKey(bytes), created }), owner);
+  assert.equal(formatKeyFile(ownerFile), owner);
   const parsed = parseKeyFile('owner', owner, 'owner.key');
-  assert.deepEqual(parsed.key.bytes, bytes);
+  assert.deepEqual(plainOf(parsed).bytes, bytes);
   assert.deepEqual(parsed.created, created);
 
   const salt = readFileSync(join(golden, 'key-v1-dedup.salt'), 'utf8');
-  assert.equal(formatKeyFile('salt', { key: new DedupSalt(bytes), created }), salt);
-  assert.deepEqual(parseKeyFile('salt', salt, 'dedup.salt').key.bytes, bytes);
+  assert.equal(formatKeyFile(saltFile), salt);
+  assert.deepEqual(plainOf(parseKeyFile('salt', salt, 'dedup.salt')).bytes, bytes);
 });
 
-const text = formatKeyFile('owner', { key: new OwnerKey(bytes), created });
+const text = formatKeyFile(ownerFile);
 const secretText = bytes.toString('hex');
 
 const wrong: readonly [what: string, text: string, message: RegExp][] = [
@@ -58,7 +67,7 @@ test('a damaged file is refused as KEY and its secret stays out of the message',
     const at = random.below(damaged.length);
     damaged[at] = damaged[at]! ^ random.between(1, 255);
     try {
-      const { key } = parseKeyFile('owner', damaged.toString('latin1'), 'owner.key');
+      const key = plainOf(parseKeyFile('owner', damaged.toString('latin1'), 'owner.key'));
       // Only the time is not covered by the id.
       assert.deepEqual(key.bytes, bytes, `seed ${random.seed}`);
     } catch (error) {

@@ -15,13 +15,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { promisify } from 'node:util';
 import { ImgstoreError } from '../../src/base/errors.ts';
-import {
-  describeOwnerKey,
-  generateOwnerKey,
-  loadDedupSalt,
-  loadKeys,
-  loadOwnerKey,
-} from '../../src/keys/load.ts';
+import { describeOwnerKey, generateOwnerKey, loadKeys, loadOwnerKey } from '../../src/keys/load.ts';
+import { loadDedupSalt } from '../../src/keys/salts.ts';
 
 const now = () => new Date('2026-01-02T03:04:05.678Z');
 const env = {};
@@ -82,7 +77,6 @@ test('the environment overrides the files, and nothing is written', async () => 
   const salt = await loadDedupSalt({
     directory,
     env: { IMGSTORE_SALT: 'bb'.repeat(32) },
-    create: true,
   });
   assert.deepEqual(owner.bytes, Buffer.alloc(32, 0xaa));
   assert.deepEqual(salt.bytes, Buffer.alloc(32, 0xbb));
@@ -117,10 +111,10 @@ for (const mode of [0o640, 0o604, 0o620, 0o610]) {
 test('what is not a small regular file is refused', async () => {
   mkdirSync(join(directory, 'owner.key'), { recursive: true });
   await rejectsWith(loadOwnerKey({ directory, env, create: true }), 'KEY', /not a regular file/);
-  await loadDedupSalt({ directory, env, create: true });
+  await loadDedupSalt({ directory, env });
   const path = join(directory, 'dedup.salt');
   writeFileSync(path, readFileSync(path, 'utf8') + ' '.repeat(1 << 20));
-  await rejectsWith(loadDedupSalt({ directory, env, create: true }), 'KEY', /damaged/);
+  await rejectsWith(loadDedupSalt({ directory, env }), 'KEY', /damaged/);
 });
 
 test('generate makes a key once and never replaces it; show tells nothing secret', async () => {

@@ -11,6 +11,15 @@ test('equal details are equal bytes, whatever the order of their fields', () => 
   assert.deepEqual(decodeDetails(encodeDetails(details)), details);
 });
 
+test('the domain and epoch of a salt stand at the end, and only where there are any', () => {
+  const { details } = fixedRecipe();
+  const without = encodeDetails(details).toString();
+  const named = { ...details, saltDomain: 'team-a', saltEpoch: 0 };
+  const text = encodeDetails(named).toString();
+  assert.equal(text, `${without.slice(0, -1)},"saltDomain":"team-a","saltEpoch":0}`);
+  assert.deepEqual(decodeDetails(Buffer.from(text)), named);
+});
+
 test('the text of a config comes back to the byte', () => {
   const { details } = fixedRecipe();
   const configText = '\ufeff{\r\n\t"a" : "\u2028\u0000\ud800 \\u00e9 é e\u0301"}\n\n';
@@ -29,6 +38,14 @@ const wrong: readonly object[] = [
   { kind: undefined },
   { pipeline: undefined },
   { saltId: 7 },
+  { saltDomain: '' },
+  { saltDomain: '../owner' },
+  { saltDomain: 'A' },
+  { saltDomain: 'a'.repeat(64) },
+  { saltDomain: ['a'] },
+  { saltEpoch: -1 },
+  { saltEpoch: 1.5 },
+  { saltEpoch: '7' },
   { configText: ['a'] },
   { inodeCount: -1 },
   { inodeCount: 0.5 },
