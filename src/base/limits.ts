@@ -86,11 +86,16 @@ export const recipeDetailsSizeMaxBytes = 2 * configSizeMaxBytes + 64 * KiB;
 export const nameRecordSizeMaxBytes = 64 * KiB;
 export const storeDocumentSizeMaxBytes = 64 * KiB;
 
+/** Roots of one store: a collection leaves two or three. */
+export const rootsMax = 1000;
 /** S3 allows 1024 bytes, of which a bucket's prefix takes some; a file system 255 a part. */
 export const objectKeyLengthMaxBytes = 512;
 export const objectKeyPartLengthMaxBytes = 255;
 /** A temporary file this old has lost its writer: no single object takes a day to write. */
 export const leftoverAgeMinMs = 24 * 60 * 60 * 1000;
+/** A push tells so often that it goes on; silent for the longer time, it is taken for dead. */
+export const leaseRenewalMs = 10 * 60 * 1000;
+export const leaseAgeMaxMs = 60 * 60 * 1000;
 /** Below this the largest chunks of the worker's cache would push each other out. */
 export const diskCacheSizeMinBytes = 16 * sealedChunkSizeMaxBytes;
 /** Decoded chunks in memory: those of the largest reads that are answered together. */
@@ -104,4 +109,5 @@ assert(chunkSizeMinBytes % blockSizeBytes === 0, 'chunk minimum is whole blocks'
 assert(chunkSizeMaxBytes % blockSizeBytes === 0, 'chunk maximum is whole blocks');
 assert(inlineFileSizeMaxBytes < blockSizeBytes, 'an inline file fits a block');
 assert(packedFileSizeMaxBytes <= chunkSizeMaxBytes, 'a packed file fits a chunk');
+assert(3 * leaseRenewalMs <= leaseAgeMaxMs, 'a lease outlives a renewal or two that fail');
 assert(sealedChunkSizeMaxBytes <= cacheWritesPendingMaxBytes, 'any chunk can be cached');

@@ -1,11 +1,11 @@
 /**
- * The lowest tier: the chunks of a root in the object store. What it answers has the size that the
- * recipe states but is not verified; see verified.ts.
+ * The lowest tier: the chunks of a store, in whatever root they lie. What it answers has the size
+ * that the recipe states but is not verified; see verified.ts.
  */
 
 import { type ErrorCode, ImgstoreError } from '../base/errors.ts';
 import { chunkObjectKey } from '../store/format.ts';
-import type { Root } from '../store/root.ts';
+import type { Roots } from '../store/roots.ts';
 import type { ChunkSource } from './chunk-source.ts';
 
 const verifyHint = 'Run imgstore verify on the image; imgstore push --force of it mends the store.';
@@ -14,35 +14,37 @@ const verifyHint = 'Run imgstore verify on the image; imgstore push --force of i
  * Faults: CORRUPT for an object of another size, UNAVAILABLE if the chunk is absent because the
  * whole store is, otherwise those of the object store.
  */
-export function storeSource(root: Root): ChunkSource {
+export function storeSource(roots: Roots): ChunkSource {
   const tier = 'store';
   return {
     tier,
     async get(id, { sizeBytes, signal }) {
       const aborting = signal && { signal };
-      const sealed = await root.chunks
-        .get(chunkObjectKey(id), { sizeMaxBytes: sizeBytes, ...aborting })
+      const options = { sizeMaxBytes: sizeBytes, ...aborting };
+      const hit = await roots
+        .find(root => root.chunks.get(chunkObjectKey(id), options), `chunk ${id}`)
         .catch((error: unknown) => {
           if (!isCode(error, 'LIMIT')) throw error;
           throw wrongSize(id, `more than the ${sizeBytes} bytes`);
         });
-      if (sealed === undefined) {
-        if (await root.isPresent(aborting)) return undefined;
-        throw new ImgstoreError(
-          'UNAVAILABLE',
-          `Cannot read chunk ${id} from ${root.chunks.location}: the store is gone`,
-          { hint: 'Is it mounted?' },
-        );
+      if (hit === undefined) {
+        if (await roots.isPresent(aborting)) return undefined;
+        throw gone(id, roots);
       }
-      if (sealed.length !== sizeBytes) {
-        throw wrongSize(id, `${sealed.length} bytes, not the ${sizeBytes}`);
+      if (hit.found.length !== sizeBytes) {
+        throw wrongSize(id, `${hit.found.length} bytes, not the ${sizeBytes}`);
       }
-      return { sealed, tier, verified: false };
+      return { sealed: hit.found, tier, verified: false };
     },
     put: async () => {},
     drop: async () => {},
     close: async () => {},
   };
+}
+
+function gone(id: string, { store }: Roots): ImgstoreError {
+  const message = `Cannot read chunk ${id} from ${store.location}: the store is gone`;
+  return new ImgstoreError('UNAVAILABLE', message, { hint: 'Is it mounted?' });
 }
 
 function isCode(error: unknown, code: ErrorCode): boolean {

@@ -1,14 +1,16 @@
 /**
- * The images of one owner in one root: names, and the recipes behind them.
+ * The images of a store whose owner keys we hold: names, and the recipes behind them, in whatever
+ * root these lie.
  *
  * Invariants: a name is written after the recipe it means, so what a name means is always whole;
- * nothing is handed out that the owner's key does not vouch for.
+ * nothing is handed out that an owner's key does not vouch for.
  */
 
-import type { RecipeId } from '../base/digest.ts';
+import type { ChunkId, RecipeId } from '../base/digest.ts';
 import { type ErrorCode, ImgstoreError } from '../base/errors.ts';
 import { nameRecordSizeMaxBytes, recipeSizeMaxBytes } from '../base/limits.ts';
 import type { OwnerKey } from '../keys/keys.ts';
+import { keyNeeded, type OwnerKeys } from '../keys/owner-keys.ts';
 import { formatImageName, type ImageName, nameObjectKey, nameOfObjectKey } from '../recipe/name.ts';
 import {
   encodeNameRecord,
@@ -21,10 +23,12 @@ import {
   decodeRecipe,
   encodeRecipe,
   isIntactRecipe,
+  publicChunkIds,
   recipeKeyId,
 } from '../recipe/sealed-recipe.ts';
-import { recipeObjectKey } from '../store/format.ts';
-import type { Root } from '../store/root.ts';
+import { type RootId, recipeObjectKey } from '../store/format.ts';
+import type { ObjectStore } from '../store/object-store.ts';
+import type { Root, Roots } from '../store/roots.ts';
 
 interface Signal {
   signal?: AbortSignal;
@@ -39,6 +43,15 @@ export interface NamedRecipe {
 
 export interface Resolved extends NamedRecipe {
   recipe: Recipe;
+  /** Where the recipe lies: all of its chunks are in the same root. */
+  root: RootId;
+}
+
+/** Where a push puts its recipe. */
+export interface CommitTarget {
+  root: Root;
+  /** Throws if the root is not to be relied on any more: asked before the name is written. */
+  check(): Promise<void>;
 }
 
 /** What a listing says of a name. */
@@ -47,6 +60,12 @@ export type CatalogEntry =
   /** Of another owner: what it says is not vouched for. */
   | (NamedRecipe & { state: 'other-key'; keyId: string })
   | { state: 'damaged'; name: ImageName; problem: string };
+
+export interface CommitOptions extends Signal {
+  now: Date;
+  target: CommitTarget;
+  rewrite?: boolean;
+}
 
 export interface Committed {
   recipeId: RecipeId;
@@ -58,39 +77,46 @@ export interface Committed {
 const listReadsMax = 16;
 
 export class Catalog {
-  readonly #names: Root['names'];
-  readonly #recipes: Root['recipes'];
-  readonly #ownerKey: OwnerKey;
+  readonly #roots: Roots;
+  readonly #names: ObjectStore;
+  readonly #keys: OwnerKeys;
 
-  constructor(root: Pick<Root, 'names' | 'recipes'>, ownerKey: OwnerKey) {
-    this.#names = root.names;
-    this.#recipes = root.recipes;
-    this.#ownerKey = ownerKey;
+  constructor(roots: Roots, keys: OwnerKeys) {
+    this.#roots = roots;
+    this.#names = roots.names;
+    this.#keys = keys;
   }
 
   /**
-   * Which recipe a name means; undefined if there is no such name. Errors: KEY if it is another
-   * owner's, CORRUPT, UNSUPPORTED, and those of the store.
+   * Which recipe a name means; undefined if there is no such name. Errors: KEY if it is of an owner
+   * whose key is not here, CORRUPT, UNSUPPORTED, and those of the store.
    */
   async record(name: ImageName, options: Signal = {}): Promise<NamedRecipe | undefined> {
     const found = await this.#parsedRecord(name, options);
     if (found === undefined) return undefined;
-    verifyNameRecord(found, name, this.#ownerKey);
+    const key = await this.#keys.find(found.keyId);
+    if (key === undefined) throw keyNeeded(`Cannot open ${formatImageName(name)}`, found.keyId);
+    verifyNameRecord(found, name, key);
     return { name, recipeId: found.recipeId, pushed: found.pushed };
   }
 
   /** As record, and opens the recipe. CORRUPT as well if the recipe is gone. */
   async resolve(name: ImageName, options: Signal = {}): Promise<Resolved | undefined> {
-    const record = await this.record(name, options);
+    // Neither waits for the other: on S3 each takes tens of milliseconds.
+    const reading = this.record(name, options);
+    reading.catch(() => {});
+    await this.#roots.view();
+    const record = await reading;
     if (record === undefined) return undefined;
-    const bytes = await this.#recipeBytes(record.recipeId, options);
-    if (bytes === undefined) {
+    const { recipeId } = record;
+    const hit = await this.#recipeObject(recipeId, options);
+    if (hit === undefined) {
       const what = `Cannot open ${formatImageName(name)}`;
-      throw new ImgstoreError('CORRUPT', `${what}: recipe ${record.recipeId} is not in the store`, {
+      throw new ImgstoreError('CORRUPT', `${what}: recipe ${recipeId} is not in the store`, {
         hint: 'Push the image again.',
       });
     }
-    return { ...record, recipe: this.#decode(name, bytes, record.recipeId) };
+    return { ...record, recipe: await this.#decode(name, hit.found, recipeId), root: hit.root.id };
   }
 
   /** As resolve; no such name is NOT_FOUND. */
@@ -101,14 +127,23 @@ export class Catalog {
   }
 
   /**
-   * Every name of the root, in no promised order; a damaged record does not end the listing.
-   * Objects whose keys are not those of names are passed over.
+   * Every name and when it was written, by the store's clock, without reading what it means; in no
+   * promised order. Objects whose keys are not those of names are passed over.
    */
+  async *names(
+    options: Signal = {},
+  ): AsyncGenerator<{ name: ImageName; written: Date }, void, undefined> {
+    await this.#roots.view();
+    for await (const { key, modified } of this.#names.list('', options)) {
+      const name = nameOfObjectKey(key);
+      if (name !== undefined) yield { name, written: modified };
+    }
+  }
+
+  /** Every name and what it means; a damaged record does not end the listing. */
   async *list(options: Signal = {}): AsyncGenerator<CatalogEntry, void, undefined> {
     const ahead: Promise<CatalogEntry | undefined>[] = [];
-    for await (const { key } of this.#names.list('', options)) {
-      const name = nameOfObjectKey(key);
-      if (name === undefined) continue;
+    for await (const { name } of this.names(options)) {
       const reading = this.#entry(name, options);
       reading.catch(() => {}); // it is awaited in its turn, or never if an earlier one throws
       ahead.push(reading);
@@ -123,22 +158,33 @@ export class Catalog {
   }
 
   /**
+   * The distinct chunks of a recipe, whoever's it is, without a key; undefined if it is in no root.
+   * Errors: CORRUPT, UNSUPPORTED, LIMIT, and those of the store.
+   */
+  async chunkIds(recipeId: RecipeId, options: Signal = {}): Promise<ChunkId[] | undefined> {
+    const hit = await this.#recipeObject(recipeId, options);
+    return hit && publicChunkIds(hit.found, recipeId);
+  }
+
+  /**
    * Writes the recipe if it is not there, then has the name mean it; durable when it resolves.
    * `unchanged`: the name meant it already, and keeps its time. With `rewrite` the recipe is written
-   * whatever is there, which mends one that is damaged where its id does not show it. Errors: KEY if the name is another
-   * owner's: nothing is written then.
+   * whatever is there, which mends one that is damaged where its id does not show it. Errors: KEY if
+   * the name is another owner's: nothing is written then; those of `check`.
    */
   async commit(
     name: ImageName,
     recipe: Recipe,
-    { now, rewrite = false, ...options }: Signal & { now: Date; rewrite?: boolean },
+    { now, target, rewrite = false, ...options }: CommitOptions,
   ): Promise<Committed> {
     const before = await this.#replaceable(name, options);
-    const { id: recipeId, bytes } = encodeRecipe(recipe, this.#ownerKey);
-    await this.#putRecipe(recipeId, bytes, { ...options, rewrite });
+    const ownerKey = await this.#keys.current();
+    const { id: recipeId, bytes } = encodeRecipe(recipe, ownerKey);
+    await this.#putRecipe(recipeId, bytes, { ...options, rewrite, ownerKey, root: target.root });
+    await target.check();
     if (before?.recipeId === recipeId) return { recipeId, changed: 'unchanged' };
 
-    const record = encodeNameRecord(name, { recipeId, pushed: now.toISOString() }, this.#ownerKey);
+    const record = encodeNameRecord(name, { recipeId, pushed: now.toISOString() }, ownerKey);
     const key = nameObjectKey(name);
     if (before === undefined) {
       const outcome = await this.#names.put(key, record, { ...options, ifAbsent: true });
@@ -151,6 +197,7 @@ export class Catalog {
 
   /** True if the name was there. Its recipe and chunks stay until they are collected. */
   async remove(name: ImageName, options: Signal = {}): Promise<boolean> {
+    await this.#roots.view();
     const key = nameObjectKey(name);
     const found = await this.#names.stat(key, options);
     if (found === undefined) return false;
@@ -164,23 +211,22 @@ export class Catalog {
     return bytes && parseNameRecord(bytes, name);
   }
 
-  /** A record that this key vouches for means a recipe of this key, so another is damage. */
-  #decode(name: ImageName, bytes: Buffer, recipeId: RecipeId): Recipe {
-    try {
-      return decodeRecipe(bytes, this.#ownerKey, recipeId);
-    } catch (error) {
-      if (!hasCode(error, ['KEY'])) throw error;
-      const what = `Cannot open ${formatImageName(name)}`;
-      throw new ImgstoreError('CORRUPT', `${what}: its recipe is sealed for another key than it`, {
-        hint: 'Push the image again with --force.',
-        cause: error,
-      });
-    }
+  /**
+   * The key is the one that the recipe names: an interrupted rotation leaves records and recipes of
+   * two keys.
+   */
+  async #decode(name: ImageName, bytes: Buffer, recipeId: RecipeId): Promise<Recipe> {
+    const keyId = recipeKeyId(bytes);
+    const key = await this.#keys.find(keyId);
+    if (key !== undefined) return decodeRecipe(bytes, key, recipeId);
+    const state = `its recipe is sealed for owner key ${keyId}, which is not here and is not its record's`;
+    throw new ImgstoreError('CORRUPT', `Cannot open ${formatImageName(name)}: ${state}`, {
+      hint: 'If the key was rotated, import the new one; else push the image again with --force.',
+    });
   }
 
-  async #recipeBytes(id: RecipeId, options: Signal): Promise<Buffer | undefined> {
-    const limits = { ...options, sizeMaxBytes: recipeSizeMaxBytes };
-    return this.#recipes.get(recipeObjectKey(id), limits);
+  #recipeObject(id: RecipeId, options: Signal): Promise<{ found: Buffer; root: Root } | undefined> {
+    return this.#roots.find(root => recipeBytes(root, id, options), `recipe ${id}`);
   }
 
   async #entry(name: ImageName, options: Signal): Promise<CatalogEntry | undefined> {
@@ -188,8 +234,9 @@ export class Catalog {
       const found = await this.#parsedRecord(name, options);
       if (found === undefined) return undefined; // removed since it was listed
       const { recipeId, pushed, keyId } = found;
-      if (keyId !== this.#ownerKey.id) return { state: 'other-key', name, recipeId, pushed, keyId };
-      verifyNameRecord(found, name, this.#ownerKey);
+      const key = await this.#keys.find(keyId);
+      if (key === undefined) return { state: 'other-key', name, recipeId, pushed, keyId };
+      verifyNameRecord(found, name, key);
       return { state: 'readable', name, recipeId, pushed, keyId };
     } catch (error) {
       if (!hasCode(error, ['CORRUPT', 'UNSUPPORTED', 'LIMIT'])) throw error;
@@ -218,33 +265,48 @@ export class Catalog {
   async #putRecipe(
     id: RecipeId,
     bytes: Buffer,
-    { rewrite, ...options }: Signal & { rewrite: boolean },
+    { rewrite, ownerKey, root, ...options }: PutRecipeOptions,
   ): Promise<void> {
     const key = recipeObjectKey(id);
-    const outcome = await this.#recipes.put(key, bytes, { ...options, ifAbsent: !rewrite });
+    const outcome = await root.recipes.put(key, bytes, { ...options, ifAbsent: !rewrite });
     if (outcome === 'created') return;
     // A name must not come to mean an object that was damaged meanwhile; ours is known to be right.
-    const there = await this.#intactRecipe(id, options);
+    const there = await intactRecipe(root, id, options);
     if (there?.equals(bytes)) return;
     const keyId = there && recipeKeyId(there);
-    if (keyId !== undefined && keyId !== this.#ownerKey.id) {
+    if (keyId !== undefined && keyId !== ownerKey.id) {
       throw new ImgstoreError(
         'KEY',
         `Cannot push recipe ${id}: it is there, and rewritten for key ${keyId}`,
         { hint: 'The owner key was rotated: push with the new one.' },
       );
     }
-    await this.#recipes.put(key, bytes, { ...options, ifAbsent: false });
+    await root.recipes.put(key, bytes, { ...options, ifAbsent: false });
   }
+}
 
-  async #intactRecipe(id: RecipeId, options: Signal): Promise<Buffer | undefined> {
-    try {
-      const bytes = await this.#recipeBytes(id, options);
-      return bytes !== undefined && isIntactRecipe(bytes, id) ? bytes : undefined;
-    } catch (error) {
-      if (hasCode(error, ['LIMIT'])) return undefined;
-      throw error;
-    }
+interface PutRecipeOptions extends Signal {
+  rewrite: boolean;
+  ownerKey: OwnerKey;
+  root: Root;
+}
+
+function recipeBytes(root: Root, id: RecipeId, options: Signal): Promise<Buffer | undefined> {
+  const limits = { ...options, sizeMaxBytes: recipeSizeMaxBytes };
+  return root.recipes.get(recipeObjectKey(id), limits);
+}
+
+async function intactRecipe(
+  root: Root,
+  id: RecipeId,
+  options: Signal,
+): Promise<Buffer | undefined> {
+  try {
+    const bytes = await recipeBytes(root, id, options);
+    return bytes !== undefined && isIntactRecipe(bytes, id) ? bytes : undefined;
+  } catch (error) {
+    if (hasCode(error, ['LIMIT'])) return undefined;
+    throw error;
   }
 }
 

@@ -40,7 +40,7 @@ A file appears when all of it is written, not before.`,
     if (kind === null) {
       throw usageError(`Cannot export to "${target}": no such kind`, 'See imgstore export --help');
     }
-    const { root, catalog } = await openForReading(context);
+    const { roots, catalog } = await openForReading(context);
     const { recipe } = await catalog.open(name, { signal: context.signal });
     const text = formatImageName(name);
     const isDisk = recipe.details.kind === 'disk';
@@ -53,9 +53,13 @@ A file appears when all of it is written, not before.`,
         },
       );
     }
-    const reader = new ChunkReader(verified(storeSource(root)), new DecodedCache(decodedMaxBytes), {
-      chunksInFlightMax,
-    });
+    const reader = new ChunkReader(
+      verified(storeSource(roots)),
+      new DecodedCache(decodedMaxBytes),
+      {
+        chunksInFlightMax,
+      },
+    );
     const total = kind[1] === 'disk' ? recipe.diskSizeBytes : recipe.details.contentBytes;
     let begun = false; // what cannot even begin is said in one line
     await write(kind[1]!, kind[2]!, recipe, new LazyDisk(recipe, reader), {

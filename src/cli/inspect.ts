@@ -3,13 +3,10 @@
 import { byteStringOfText, printable } from '../base/byte-string.ts';
 import type { ChunkId, RecipeId } from '../base/digest.ts';
 import { describeError, ImgstoreError } from '../base/errors.ts';
-import { recipeSizeMaxBytes } from '../base/limits.ts';
+import type { Catalog } from '../catalog/catalog.ts';
 import { type ImageConfig, parseImageConfig } from '../container/image-config.ts';
 import { formatImageName, parseImageName } from '../recipe/name.ts';
 import { type Recipe, sealedSizes, storedSize } from '../recipe/recipe.ts';
-import { publicChunkIds } from '../recipe/sealed-recipe.ts';
-import { recipeObjectKey } from '../store/format.ts';
-import type { Root } from '../store/root.ts';
 import { type Command, type CommandResult, storeOption } from './command.ts';
 import { formatBytes, formatFields, formatShare } from './format.ts';
 import { type Opened, openForReading } from './open.ts';
@@ -62,7 +59,7 @@ function summary(recipe: Recipe) {
 
 /** Chunk ids are readable without a key, so other owners' images count as well. */
 async function sharing(
-  { catalog, root }: Opened,
+  { catalog }: Opened,
   name: string,
   recipe: Recipe,
   signal: AbortSignal,
@@ -73,7 +70,7 @@ async function sharing(
     const other = formatImageName(entry.name);
     if (entry.state === 'damaged' || other === name) continue;
     const share = { name: other, chunks: 0, storedBytes: 0 };
-    for (const id of await chunkIds(root, entry.recipeId, signal)) {
+    for (const id of await chunkIds(catalog, entry.recipeId, signal)) {
       const sizeBytes = own.get(id);
       if (sizeBytes === undefined) continue;
       share.chunks++;
@@ -85,13 +82,9 @@ async function sharing(
 }
 
 /** Of another image; none if its recipe is lost or damaged, which is not this image's fault. */
-async function chunkIds(root: Root, id: RecipeId, signal: AbortSignal): Promise<ChunkId[]> {
+async function chunkIds(catalog: Catalog, id: RecipeId, signal: AbortSignal): Promise<ChunkId[]> {
   try {
-    const bytes = await root.recipes.get(recipeObjectKey(id), {
-      sizeMaxBytes: recipeSizeMaxBytes,
-      signal,
-    });
-    return bytes === undefined ? [] : publicChunkIds(bytes, id);
+    return (await catalog.chunkIds(id, { signal })) ?? [];
   } catch (error) {
     if (!(error instanceof ImgstoreError) || error.code === 'UNAVAILABLE') throw error;
     signal.throwIfAborted();

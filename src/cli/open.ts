@@ -1,31 +1,38 @@
-/** Opens what a command's settings name: the store's active root, its keys, its catalog. */
+/** Opens what a command's settings name: the store's roots, the owner keys, the catalog. */
 
 import { Catalog } from '../catalog/catalog.ts';
 import type { DedupSalt } from '../keys/keys.ts';
-import { loadKeys, loadOwnerKey } from '../keys/load.ts';
+import { ownerKeys } from '../keys/owner-keys.ts';
+import { loadDedupSalt } from '../keys/salts.ts';
 import { openStore } from '../store/open-store.ts';
-import { openRoot, type Root } from '../store/root.ts';
+import { Roots } from '../store/roots.ts';
 import type { CommandContext } from './command.ts';
 
 export interface Opened {
-  root: Root;
+  roots: Roots;
   catalog: Catalog;
 }
 
-/** For verbs that read: makes neither a store nor a key. */
-export async function openForReading({ settings, env }: CommandContext): Promise<Opened> {
-  const root = await openRoot(await openStore(settings.store), { create: false });
-  const directory = settings.keysDirectory;
-  const ownerKey = await loadOwnerKey({ directory, env, create: false });
-  return { root, catalog: new Catalog(root, ownerKey) };
+/** For verbs that read: makes neither a store nor a key. Nothing is asked of the store yet. */
+export function openForReading(context: CommandContext): Promise<Opened> {
+  return open(context, { create: false });
 }
 
 /** For push: makes the store and the keys at first use. */
-export async function openForPush({
-  settings,
-  env,
-}: CommandContext): Promise<Opened & { salt: DedupSalt }> {
-  const root = await openRoot(await openStore(settings.store), { create: true });
-  const { owner, salt } = await loadKeys({ directory: settings.keysDirectory, env });
-  return { root, catalog: new Catalog(root, owner), salt };
+export async function openForPush(context: CommandContext): Promise<Opened & { salt: DedupSalt }> {
+  const { settings, env } = context;
+  const opened = await open(context, { create: true });
+  const salt = await loadDedupSalt({ directory: settings.keysDirectory, env });
+  return { ...opened, salt };
+}
+
+async function open(context: CommandContext, { create }: { create: boolean }): Promise<Opened> {
+  const { settings, env, log, signal } = context;
+  const roots = new Roots(await openStore(settings.store), {
+    create,
+    onAlarm: message => log('warn', message),
+    signal,
+  });
+  const keys = ownerKeys({ directory: settings.keysDirectory, env, create });
+  return { roots, catalog: new Catalog(roots, keys) };
 }

@@ -17,7 +17,8 @@ with what they take together.`,
   positionals: { min: 0, max: 0 },
 
   async run(context): Promise<CommandResult> {
-    const { root, catalog } = await openForReading(context);
+    const { roots, catalog } = await openForReading(context);
+    const root = await roots.active();
     const chunks = await total(root.chunks);
     const recipes = await total(root.recipes);
     const own = await ownImages(catalog, context.signal);

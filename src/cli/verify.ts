@@ -56,14 +56,14 @@ async function wanted({ catalog }: Opened, { positionals, signal }: CommandConte
 
 async function verdictOn(
   name: ImageName,
-  { catalog, root }: Opened,
+  { catalog, roots }: Opened,
   { progress, signal }: CommandContext,
 ): Promise<Verdict> {
   const text = formatImageName(name);
   try {
     const { recipe } = await catalog.open(name, { signal });
     progress.step(`Verifying ${text}`);
-    const verdict = await verifyImage(recipe, verified(storeSource(root)), {
+    const verdict = await verifyImage(recipe, verified(storeSource(roots)), {
       signal,
       onProgress: checkedBytes => progress.advance(checkedBytes, undefined),
     });

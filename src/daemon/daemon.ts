@@ -12,7 +12,7 @@ import { DiskCache } from '../cache/disk-cache.ts';
 import { unmount } from '../fuse/mount.ts';
 import { FuseServer } from '../fuse/server.ts';
 import { DecodedCache } from '../image/decoded-cache.ts';
-import { loadOwnerKey } from '../keys/load.ts';
+import { ownerKeys } from '../keys/owner-keys.ts';
 import type { Control } from './control-server.ts';
 import { formatMetrics } from './metrics.ts';
 import { MountTable, mountTableFolder } from './mount-table.ts';
@@ -63,8 +63,8 @@ export class Daemon implements Control {
     });
     const decoded = new DecodedCache(settings.memoryCacheMaxBytes);
     const directory = settings.keysDirectory;
-    const ownerKey = () => loadOwnerKey({ directory, env, create: false });
-    const stores = new Stores({ diskCache, decoded, ownerKey, log });
+    const keys = ownerKeys({ directory, env, create: false });
+    const stores = new Stores({ diskCache, decoded, ownerKeys: keys, log });
     try {
       const table = await MountTable.open(mountTableFolder(settings.runDirectory));
       const mountPoint = join(settings.runDirectory, 'fuse');

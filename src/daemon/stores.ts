@@ -3,7 +3,6 @@
  * worker's tiers. The disk cache and the decoded chunks are one for all.
  */
 
-import { ImgstoreError } from '../base/errors.ts';
 import { Limiter } from '../base/limiter.ts';
 import type { Log } from '../base/log.ts';
 import { bounded } from '../cache/bounded.ts';
@@ -14,10 +13,9 @@ import { verified } from '../cache/verified.ts';
 import { Catalog } from '../catalog/catalog.ts';
 import { ChunkReader } from '../image/chunk-reader.ts';
 import type { DecodedCache } from '../image/decoded-cache.ts';
-import type { OwnerKey } from '../keys/keys.ts';
-import type { ObjectStore } from '../store/object-store.ts';
+import { keyNeeded, type OwnerKeys } from '../keys/owner-keys.ts';
 import { openStore } from '../store/open-store.ts';
-import { openRoot, type Root } from '../store/root.ts';
+import { Roots } from '../store/roots.ts';
 
 /** Requests to one store at once: enough to hide its latency, few enough not to be a burden. */
 const storeRequestsMax = 32;
@@ -30,61 +28,58 @@ export interface ServedStore {
 }
 
 interface Served extends ServedStore {
-  root: Root;
-  key: OwnerKey;
+  roots: Roots;
 }
 
 export interface StoresOptions {
   diskCache: ChunkSource;
   decoded: DecodedCache;
-  ownerKey: () => Promise<OwnerKey>;
+  ownerKeys: OwnerKeys;
   log: Log;
 }
 
 export class Stores {
   readonly #options: StoresOptions;
-  /** A client of S3 has connections and credentials of its own: one for all mounts of a store. */
-  readonly #stores = new Map<string, ObjectStore>();
-  readonly #served = new Map<string, Served>();
+  /** By location. A client of S3 has connections and credentials of its own: one for all mounts. */
+  readonly #served = new Map<string, Promise<Served>>();
 
   constructor(options: StoresOptions) {
     this.#options = options;
   }
 
   /**
-   * The store at a location. Its root and our key are looked up each time, since either may have
-   * changed; what serves them is kept while they are the same. `keyId`: the key that the user means,
-   * if it is not the one of the keys folder. Errors: KEY, and those of openRoot.
+   * The store at a location. Its roots are looked up anew when something is resolved. `keyId`: the
+   * key that the user means, if it is not one of the keys folder. Errors: KEY, those of openStore.
    */
   async get(
     location: string,
     { keyId }: { keyId?: string | undefined } = {},
   ): Promise<ServedStore> {
-    const key = await this.#options.ownerKey();
-    if (keyId !== undefined && keyId !== key.id) {
-      throw new ImgstoreError('KEY', `Cannot use owner key ${keyId}: the daemon has ${key.id}`, {
-        hint: 'Unmount everything and stop it (imgstore daemon stop), then run it again.',
-      });
+    if (keyId !== undefined && (await this.#options.ownerKeys.find(keyId)) === undefined) {
+      throw keyNeeded('Cannot mount: the daemon does not have your key', keyId);
     }
-    const root = await openRoot(await this.#store(location), { create: false });
-    const served = this.#served.get(location);
-    if (served?.root.id === root.id && served.key.id === key.id) return served;
-    const fresh = this.#serve(root, key);
-    this.#served.set(location, fresh);
-    return fresh;
+    const serving = this.#served.get(location) ?? this.#serve(location);
+    this.#served.set(location, serving);
+    try {
+      const served = await serving;
+      // A mount waits for it only where it needs the roots: the record of its name comes meanwhile.
+      served.roots.refresh().catch(() => {});
+      return served;
+    } catch (error) {
+      this.#served.delete(location);
+      throw error;
+    }
   }
 
-  async #store(location: string): Promise<ObjectStore> {
-    const store = this.#stores.get(location) ?? (await openStore(location));
-    this.#stores.set(location, store);
-    return store;
-  }
-
-  #serve(root: Root, key: OwnerKey): Served {
-    const { diskCache, decoded, log } = this.#options;
-    const store = bounded(verified(storeSource(root)), new Limiter(storeRequestsMax));
+  async #serve(location: string): Promise<Served> {
+    const { diskCache, decoded, ownerKeys, log } = this.#options;
+    const roots = new Roots(await openStore(location), {
+      create: false,
+      onAlarm: message => log('warn', message),
+    });
+    const store = bounded(verified(storeSource(roots)), new Limiter(storeRequestsMax));
     const tiers = tiered([diskCache, store], { log });
     const reader = new ChunkReader(tiers, decoded, { chunksInFlightMax });
-    return { root, key, catalog: new Catalog(root, key), reader };
+    return { roots, catalog: new Catalog(roots, ownerKeys), reader };
   }
 }

@@ -12,7 +12,8 @@ import type { FlattenProgress } from '../oci/layer/flatten.ts';
 import type { ImageName } from '../recipe/name.ts';
 import { type ChunkSegment, type Recipe, storedSize } from '../recipe/recipe.ts';
 import { SealerPool } from '../seal/sealer-pool.ts';
-import type { Root } from '../store/root.ts';
+import { RootLease } from '../store/lease.ts';
+import type { Root, Roots } from '../store/roots.ts';
 import { type ChunkTicket, ChunkUploader } from './chunk-uploader.ts';
 import { knownChunks } from './known-chunks.ts';
 
@@ -29,7 +30,7 @@ export type PushProgress =
 
 export interface PushTarget {
   name: ImageName;
-  root: Root;
+  roots: Roots;
   catalog: Catalog;
   salt: DedupSalt;
   /** Store every chunk again, whatever is there. */
@@ -71,10 +72,48 @@ export async function imageNow(target: PushTarget): Promise<Resolved | undefined
   }
 }
 
-/** To be disposed of, so that nothing is put after the push has failed. */
-export async function openUploader(target: PushTarget): Promise<ChunkUploader> {
-  const { root, catalog, name, salt, rewrite, signal } = target;
-  const known = rewrite ? new Map() : await knownChunks(catalog, name, { saltId: salt.id, signal });
+/** What a push holds while it stores something. */
+export class PushSession implements AsyncDisposable {
+  readonly uploader: ChunkUploader;
+  readonly #lease: RootLease;
+
+  private constructor(lease: RootLease, uploader: ChunkUploader) {
+    this.#lease = lease;
+    this.uploader = uploader;
+  }
+
+  /** To be disposed of, so that nothing is put after the push has failed. */
+  static async open(target: PushTarget): Promise<PushSession> {
+    const lease = await RootLease.take(target.roots, target.signal);
+    try {
+      return new PushSession(lease, await openUploader(lease.root, target));
+    } catch (error) {
+      await lease[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  /** After the uploader has finished: stores the recipe and has the name mean it. */
+  async commit(recipe: Recipe, target: PushTarget): Promise<PushReport> {
+    const { catalog, name, now, rewrite, signal } = target;
+    signal?.throwIfAborted();
+    const options = { ...signalOf(target), now: now(), rewrite, target: this.#lease };
+    const { recipeId, changed } = await catalog.commit(name, recipe, options);
+    const { newChunks, newStoredBytes } = this.uploader;
+    return reportOf({ recipe, recipeId }, changed, { newChunks, newStoredBytes });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.uploader[Symbol.asyncDispose]();
+    await this.#lease[Symbol.asyncDispose]();
+  }
+}
+
+async function openUploader(root: Root, target: PushTarget): Promise<ChunkUploader> {
+  const { catalog, name, salt, rewrite, signal } = target;
+  const known = rewrite
+    ? new Map()
+    : await knownChunks(catalog, name, { saltId: salt.id, root: root.id, signal });
   return new ChunkUploader({
     chunks: root.chunks,
     sealer: new SealerPool(),
@@ -84,23 +123,6 @@ export async function openUploader(target: PushTarget): Promise<ChunkUploader> {
     rewrite,
     signal,
   });
-}
-
-/** After the uploader has finished: stores the recipe and has the name mean it. */
-export async function commit(
-  recipe: Recipe,
-  uploader: ChunkUploader,
-  target: PushTarget,
-): Promise<PushReport> {
-  const { catalog, name, now, signal } = target;
-  signal?.throwIfAborted();
-  const { recipeId, changed } = await catalog.commit(name, recipe, {
-    ...signalOf(target),
-    now: now(),
-    rewrite: target.rewrite,
-  });
-  const { newChunks, newStoredBytes } = uploader;
-  return reportOf({ recipe, recipeId }, changed, { newChunks, newStoredBytes });
 }
 
 export function reportOf(

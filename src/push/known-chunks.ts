@@ -1,26 +1,31 @@
 /**
- * The chunks that a push need not store: those of the owner's recipes in the active root, found
- * without a request per chunk. A root never loses single chunks, so a live recipe vouches for its
- * chunks; what a fault of the store took is mended by a push with `rewrite`.
+ * The chunks that a push need not store: those of recipes in its root, found without a request per
+ * chunk. A root never loses single chunks, so a recipe in it vouches for its chunks; what a fault of
+ * the store took is mended by a push with `rewrite`.
  *
- * Recipes of the same repository come first, then the newest; bounded, since the rest only costs a
- * seal and a put that finds the object there.
+ * Names of the same repository come first, then the newest; bounded, since the rest only costs a
+ * seal and a put that finds the object there. Which names are nearest is told by one listing, so a
+ * store may hold any number of them.
  */
 
 import { ImgstoreError } from '../base/errors.ts';
 import type { Catalog, NamedRecipe } from '../catalog/catalog.ts';
 import type { ImageName } from '../recipe/name.ts';
 import type { Recipe } from '../recipe/recipe.ts';
+import type { RootId } from '../store/format.ts';
 import type { StoredChunk } from './chunk-uploader.ts';
 
 const recipesMax = 32;
+/** Several names may mean one recipe. */
+const recordsMax = 2 * recipesMax;
 /** Read at once: on S3 each takes tens of milliseconds. */
-const recipeReadsMax = 8;
+const readsMax = 8;
 /** About 400 bytes of memory each; no recipe is begun beyond it. */
 const chunksMax = 250_000;
 
 interface Options {
   saltId: string;
+  root: RootId;
   signal?: AbortSignal | undefined;
 }
 
@@ -32,9 +37,9 @@ export async function knownChunks(
 ): Promise<Map<string, StoredChunk>> {
   const known = new Map<string, StoredChunk>();
   const candidates = await nearestRecipes(catalog, name, options);
-  for (let at = 0; at < candidates.length && known.size < chunksMax; at += recipeReadsMax) {
-    const some = candidates.slice(at, at + recipeReadsMax);
-    const recipes = await Promise.all(some.map(entry => readable(catalog, entry.name, options)));
+  for (let at = 0; at < candidates.length && known.size < chunksMax; at += readsMax) {
+    const some = candidates.slice(at, at + readsMax);
+    const recipes = await Promise.all(some.map(({ name: of }) => recipeOf(catalog, of, options)));
     for (const recipe of recipes) {
       if (recipe !== undefined && known.size < chunksMax) addChunks(recipe, known);
     }
@@ -42,37 +47,55 @@ export async function knownChunks(
   return known;
 }
 
+interface Candidate {
+  name: ImageName;
+  written: Date;
+  rank: number;
+}
+
+function nearestOf(candidates: Candidate[]): Candidate[] {
+  return candidates
+    .sort((a, b) => a.rank - b.rank || b.written.getTime() - a.written.getTime())
+    .slice(0, recordsMax);
+}
+
+/** One name for each of the nearest recipes. */
 async function nearestRecipes(
   catalog: Catalog,
   name: ImageName,
   { signal }: Options,
 ): Promise<NamedRecipe[]> {
-  const byRecipe = new Map<string, NamedRecipe>();
-  const isNear = (entry: NamedRecipe) => entry.name.name === name.name;
-  for await (const entry of catalog.list(signal === undefined ? {} : { signal })) {
-    if (entry.state !== 'readable') continue;
-    const same = byRecipe.get(entry.recipeId);
-    if (same === undefined || !isNear(same)) byRecipe.set(entry.recipeId, entry);
+  const aborting = signal === undefined ? {} : { signal };
+  let nearest: Candidate[] = [];
+  for await (const found of catalog.names(aborting)) {
+    nearest.push({ ...found, rank: found.name.name === name.name ? 0 : 1 });
+    if (nearest.length === 16 * recordsMax) nearest = nearestOf(nearest);
   }
-  const rank = (entry: NamedRecipe) => (isNear(entry) ? 0 : 1);
-  return [...byRecipe.values()]
-    .sort((a, b) => rank(a) - rank(b) || (a.pushed < b.pushed ? 1 : -1))
-    .slice(0, recipesMax);
+  nearest = nearestOf(nearest);
+  const byRecipe = new Map<string, NamedRecipe>();
+  for (let at = 0; at < nearest.length; at += readsMax) {
+    const some = nearest.slice(at, at + readsMax);
+    const records = await Promise.all(
+      some.map(({ name: of }) => unlessUnreadable(catalog.record(of, aborting))),
+    );
+    for (const record of records) {
+      if (record !== undefined && !byRecipe.has(record.recipeId))
+        byRecipe.set(record.recipeId, record);
+    }
+  }
+  return [...byRecipe.values()].slice(0, recipesMax);
 }
 
-/** Undefined if it vouches for nothing: removed since, damaged, or of another salt. */
-async function readable(
+/** Undefined if it vouches for nothing: removed since, damaged, of another root or salt. */
+async function recipeOf(
   catalog: Catalog,
   name: ImageName,
-  { saltId, signal }: Options,
+  { saltId, root, signal }: Options,
 ): Promise<Recipe | undefined> {
-  try {
-    const resolved = await catalog.resolve(name, signal === undefined ? {} : { signal });
-    return resolved?.recipe.details.saltId === saltId ? resolved.recipe : undefined;
-  } catch (error) {
-    if (isUnreadable(error)) return undefined;
-    throw error;
-  }
+  const options = signal === undefined ? {} : { signal };
+  const resolved = await unlessUnreadable(catalog.resolve(name, options));
+  const isHere = resolved?.root === root && resolved.recipe.details.saltId === saltId;
+  return isHere ? resolved.recipe : undefined;
 }
 
 function addChunks(recipe: Recipe, known: Map<string, StoredChunk>): void {
@@ -82,7 +105,14 @@ function addChunks(recipe: Recipe, known: Map<string, StoredChunk>): void {
 }
 
 /** The push or verification of its own image reports it. */
-function isUnreadable(error: unknown): boolean {
-  if (!(error instanceof ImgstoreError)) return false;
-  return ['CORRUPT', 'UNSUPPORTED', 'LIMIT', 'KEY'].includes(error.code);
+async function unlessUnreadable<V>(reading: Promise<V>): Promise<V | undefined> {
+  try {
+    return await reading;
+  } catch (error) {
+    const isUnreadable =
+      error instanceof ImgstoreError &&
+      ['CORRUPT', 'UNSUPPORTED', 'LIMIT', 'KEY'].includes(error.code);
+    if (isUnreadable) return undefined;
+    throw error;
+  }
 }

@@ -10,14 +10,7 @@ import { type ErrorCode, ImgstoreError, ioError } from '../base/errors.ts';
 import { blockSizeBytes, chunkSizeMaxBytes, diskSizeMaxBytes, KiB } from '../base/limits.ts';
 import type { Recipe, Segment } from '../recipe/recipe.ts';
 import type { ChunkUploader } from './chunk-uploader.ts';
-import {
-  commit,
-  imageNow,
-  openUploader,
-  type PushReport,
-  type PushTarget,
-  segmentOf,
-} from './commit.ts';
+import { imageNow, type PushReport, PushSession, type PushTarget, segmentOf } from './commit.ts';
 import { DataRegion, type Piece } from './data-region.ts';
 import { LargeFileCutter } from './large-file.ts';
 import { pipelineId } from './pipeline.ts';
@@ -31,7 +24,8 @@ const zeroWindowBytes = 64 * KiB;
 /** Errors: as pushImage, UNSUPPORTED for what is no disk image, IO. */
 export async function pushDisk(path: string, target: PushTarget): Promise<PushReport> {
   await imageNow(target);
-  await using uploader = await openUploader(target);
+  await using session = await PushSession.open(target);
+  const { uploader } = session;
   const { segments, sizeBytes } = await cutFile(path, uploader, target);
   const recipe: Recipe = {
     diskSizeBytes: sizeBytes,
@@ -39,7 +33,7 @@ export async function pushDisk(path: string, target: PushTarget): Promise<PushRe
     segments,
     details: { kind: 'disk', pipeline: pipelineId, saltId: target.salt.id },
   };
-  return await commit(recipe, uploader, target);
+  return await session.commit(recipe, target);
 }
 
 async function cutFile(

@@ -5,10 +5,9 @@ import type { SourceImage } from '../oci/source-image.ts';
 import type { RecipeDetails } from '../recipe/recipe.ts';
 import { assembleDisk } from './assemble.ts';
 import {
-  commit,
   imageNow,
-  openUploader,
   type PushReport,
+  PushSession,
   type PushTarget,
   reportOf,
   signalOf,
@@ -28,7 +27,8 @@ export async function pushImage(image: SourceImage, target: PushTarget): Promise
   if (before !== undefined && !target.rewrite && isMadeOf(before.recipe.details, image, target)) {
     return reportOf(before, 'unchanged', { newChunks: 0, newStoredBytes: 0 });
   }
-  await using uploader = await openUploader(target);
+  await using session = await PushSession.open(target);
+  const { uploader } = session;
   const region = new DataRegion();
   const tree = await flattenImage(image, new ContentWriter(region, uploader), {
     onProgress: progress => target.onProgress({ phase: 'layers', ...progress }),
@@ -47,7 +47,7 @@ export async function pushImage(image: SourceImage, target: PushTarget): Promise
     pipeline: pipelineId,
     saltId: target.salt.id,
   };
-  return await commit({ ...disk, details }, uploader, target);
+  return await session.commit({ ...disk, details }, target);
 }
 
 /** The same manifest, by the same rules: a push would come to the same recipe. */

@@ -1,4 +1,4 @@
-/** What a store may offer besides ObjectStore: to copy an object without its bytes coming here. */
+/** What a store offers besides ObjectStore: to copy an object without its bytes coming here. */
 export interface CopyingStore {
   /**
    * Replaces the object of `to` by that of `from`, atomically and durably; false if there is none.

@@ -13,6 +13,7 @@ import type { Stats } from 'node:fs';
 import { link, lstat, mkdir, rename, rmdir, unlink } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { errnoOf, ImgstoreError, ioError } from '../base/errors.ts';
+import type { CopyingStore } from './copying-store.ts';
 import { listFolder, removeLeftovers } from './directory-walk.ts';
 import { readObject, syncFolder, writeDurably } from './object-file.ts';
 import { checkKeyPrefix, checkObjectKey } from './object-key.ts';
@@ -30,7 +31,7 @@ export const temporaryFolderName = 'tmp';
 /** Somebody may remove a folder that they emptied, between our mkdir and our link. */
 const publishAttemptsMax = 8;
 
-export class DirectoryStore implements ObjectStore {
+export class DirectoryStore implements ObjectStore, CopyingStore {
   readonly location: string;
   readonly #folder: string;
   readonly #temporaryFolder: string;
@@ -82,6 +83,29 @@ export class DirectoryStore implements ObjectStore {
     } catch (error) {
       if (error === options.signal?.reason) throw error;
       throw this.#fault('write', key, error);
+    }
+  }
+
+  /** By a hard link: objects never change in place. */
+  async copy(from: string, to: string, options: { signal?: AbortSignal } = {}): Promise<boolean> {
+    const source = this.#pathOf(from);
+    const target = this.#pathOf(to);
+    options.signal?.throwIfAborted();
+    try {
+      await this.#prepare();
+      if (!(await exists(source))) return false;
+      if ((await this.#publish(source, target, true)) === 'exists') {
+        const temporary = this.#temporaryPath();
+        await link(source, temporary);
+        await this.#publish(temporary, target, false);
+        // rename(2) does nothing where both names are the same file already.
+        await unlink(temporary).catch(() => {});
+      }
+      await this.#settle(target, 'created');
+      return true;
+    } catch (error) {
+      if (!(await exists(source))) return false;
+      throw this.#fault('copy', from, error);
     }
   }
 
@@ -150,7 +174,7 @@ export class DirectoryStore implements ObjectStore {
   }
 
   async #write(path: string, bytes: Uint8Array, options: PutOptions): Promise<PutOutcome> {
-    const temporary = join(this.#temporaryFolder, `${this.#writer}-${this.#written++}`);
+    const temporary = this.#temporaryPath();
     let outcome: PutOutcome | undefined;
     try {
       await writeDurably(temporary, bytes);
@@ -162,6 +186,10 @@ export class DirectoryStore implements ObjectStore {
       if (!renamed) await unlink(temporary).catch(() => {});
     }
     return this.#settle(path, outcome);
+  }
+
+  #temporaryPath(): string {
+    return join(this.#temporaryFolder, `${this.#writer}-${this.#written++}`);
   }
 
   async #publish(temporary: string, path: string, ifAbsent: boolean): Promise<PutOutcome> {

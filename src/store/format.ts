@@ -12,23 +12,51 @@ export const storeFormat = 1;
 
 /** Says that a folder or bucket is a store, and of which format. Written first, never changed. */
 export const storeDocumentKey = 'imgstore.json';
-/** Says which roots there are. Replaced as a whole. */
-export const rootsDocumentKey = 'roots.json';
-export const firstRootId = 'r0001';
+export const firstRootId = 'r0001' as RootId;
 
-/**
- * active: pushes write and dedupe here; there is exactly one.
- * retired: read-only; what live names need was copied to the active root.
- * expired: about to be deleted; a read from it works and is an alarm.
- */
-export type RootState = 'active' | 'retired' | 'expired';
+/** Marker objects, one a fact about a root; see roots.ts for what follows from them. */
+export const statesPrefix = 'states';
+export const namesPrefix = 'names';
+/** Says which pushes write to which root. */
+export const pushesPrefix = 'pushes';
 
-export interface RootEntry {
-  id: string;
-  state: RootState;
+export type RootId = string & { readonly brand: 'RootId' };
+export type RootFact = 'opened' | 'expired' | 'alarm' | 'deleted';
+
+const rootNumberMax = 999_999_999;
+
+const stateKeyPattern = /^(r[0-9]{4,9})\.(opened|expired|alarm|deleted)$/;
+
+/** In the whole store, not in a scope. */
+export function stateKey(root: RootId, fact: RootFact): string {
+  return `${statesPrefix}/${root}.${fact}`;
 }
 
-const rootIdPattern = /^r[0-9]{4,9}$/;
+/** The reverse, of a key below `states/`; undefined for a foreign object. */
+export function parseStateKey(key: string): { root: RootId; fact: RootFact } | undefined {
+  const [, root, fact] = stateKeyPattern.exec(key) ?? [];
+  if (root === undefined || rootIdOf(Number(root.slice(1))) !== root) return undefined;
+  return { root: root as RootId, fact: fact as RootFact };
+}
+
+export function rootNumber(id: RootId): number {
+  return Number(id.slice(1));
+}
+
+function rootIdOf(number: number): RootId {
+  return `r${String(number).padStart(4, '0')}` as RootId;
+}
+
+/** Of the root that the next collection opens. Errors: LIMIT, after a thousand million of them. */
+export function nextRootId(newest: RootId): RootId {
+  const number = rootNumber(newest) + 1;
+  if (number <= rootNumberMax) return rootIdOf(number);
+  throw new ImgstoreError('LIMIT', `Cannot open a root after ${newest}: it is the last`);
+}
+
+export function rootPrefix(id: RootId): string {
+  return `roots/${id}`;
+}
 
 /**
  * `ab/abcdef…`: 256 folders, so that none holds so many files that listing, copying or backing it
@@ -66,37 +94,6 @@ export function checkStoreDocument(bytes: Uint8Array, location: string): void {
     `${what}: it has format ${format}, this imgstore reads and writes format ${storeFormat}`,
     { hint: `Use an imgstore for format ${format}, or push to another store.` },
   );
-}
-
-export function formatRootsDocument(roots: readonly RootEntry[]): Buffer {
-  const plain = roots.map(({ id, state }) => ({ id, state }));
-  return Buffer.from(`${JSON.stringify({ roots: plain })}\n`);
-}
-
-/** CORRUPT unless ids are distinct and well-formed, states known, and one root is active. */
-export function parseRootsDocument(bytes: Uint8Array, location: string): RootEntry[] {
-  const what = `Cannot open the store ${location}: ${rootsDocumentKey}`;
-  const { roots } = parseObject(bytes, what);
-  if (!Array.isArray(roots)) throw new ImgstoreError('CORRUPT', `${what} lists no roots`);
-  const entries = roots.map((root: unknown) => parseRootEntry(root, what));
-  if (new Set(entries.map(entry => entry.id)).size !== entries.length) {
-    throw new ImgstoreError('CORRUPT', `${what} lists a root twice`);
-  }
-  const active = entries.filter(entry => entry.state === 'active').length;
-  if (active !== 1)
-    throw new ImgstoreError('CORRUPT', `${what} has ${active} active roots, not one`);
-  return entries;
-}
-
-function parseRootEntry(root: unknown, what: string): RootEntry {
-  const { id, state }: JsonObject = isObject(root) ? root : {};
-  if (typeof id !== 'string' || !rootIdPattern.test(id)) {
-    throw new ImgstoreError('CORRUPT', `${what} lists a root without a proper id`);
-  }
-  if (state !== 'active' && state !== 'retired' && state !== 'expired') {
-    throw new ImgstoreError('CORRUPT', `${what} gives root ${id} no known state`);
-  }
-  return { id, state };
 }
 
 type JsonObject = Readonly<Record<string, unknown>>;

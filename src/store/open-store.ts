@@ -3,6 +3,7 @@
 import { stat } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { errnoOf, ImgstoreError, ioError } from '../base/errors.ts';
+import type { CopyingStore } from './copying-store.ts';
 import { DirectoryStore } from './directory-store.ts';
 import type { ObjectStore } from './object-store.ts';
 import { Retrier } from './retry.ts';
@@ -16,7 +17,7 @@ const hint = 'Name a folder, or a URL like file:///srv/store or s3://BUCKET/PREF
  * `file:///…`, a path, or `s3://…` (see s3-location.ts). A folder need not exist: the first put makes
  * it; a bucket must. Nothing is asked of a service yet. Errors: USAGE for what is none of these.
  */
-export async function openStore(url: string): Promise<ObjectStore> {
+export async function openStore(url: string): Promise<ObjectStore & CopyingStore> {
   const scheme = schemePattern.exec(url)?.[1]?.toLowerCase();
   if (scheme === 's3') return openS3Store(url);
   if (scheme !== undefined && scheme !== 'file') {
@@ -33,7 +34,7 @@ export async function openStore(url: string): Promise<ObjectStore> {
 }
 
 /** The AWS SDK takes 100 ms to load, which commands on a folder do not pay. */
-async function openS3Store(url: string): Promise<ObjectStore> {
+async function openS3Store(url: string): Promise<ObjectStore & CopyingStore> {
   const { AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_S3 = AWS_ENDPOINT_URL } = process.env;
   const location = parseS3Location(url, AWS_ENDPOINT_URL_S3);
   const { S3Store } = await import('./s3-store.ts');

@@ -2,20 +2,21 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { storeSource } from '../../src/cache/store-source.ts';
 import { chunkObjectKey } from '../../src/store/format.ts';
-import { openRoot } from '../../src/store/root.ts';
 import { testChunkSource } from '../contract/chunk-source.ts';
 import { isFault } from '../contract/object-store.ts';
+import { rootsOf } from '../support/catalogs.ts';
 import { MemoryStore } from '../support/memory-store.ts';
 import { Random } from '../support/random.ts';
 import { type SealedChunk, sealedChunks } from '../support/sealed-chunks.ts';
 
 async function create() {
   const store = new MemoryStore();
-  const root = await openRoot(store, { create: true });
+  const roots = rootsOf(store);
+  const root = await roots.active();
   const seed = async ({ id, sealed }: SealedChunk) => {
     await root.chunks.put(chunkObjectKey(id), sealed, { ifAbsent: true });
   };
-  return { store, seed, source: storeSource(root), keepsPuts: false, forgetsSeeds: false };
+  return { store, seed, source: storeSource(roots), keepsPuts: false, forgetsSeeds: false };
 }
 
 testChunkSource('store source', create);

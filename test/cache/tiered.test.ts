@@ -9,9 +9,9 @@ import { storeSource } from '../../src/cache/store-source.ts';
 import { tiered } from '../../src/cache/tiered.ts';
 import { verified } from '../../src/cache/verified.ts';
 import { chunkObjectKey } from '../../src/store/format.ts';
-import { openRoot } from '../../src/store/root.ts';
 import { testChunkSource, testWrapper } from '../contract/chunk-source.ts';
 import { isFault } from '../contract/object-store.ts';
+import { rootsOf } from '../support/catalogs.ts';
 import { FaultySource } from '../support/faulty-source.ts';
 import { MemorySource } from '../support/memory-source.ts';
 import { MemoryStore } from '../support/memory-store.ts';
@@ -22,8 +22,9 @@ import { sealedChunks } from '../support/sealed-chunks.ts';
 testWrapper('one tier', source => tiered([source], { log: silentLog }));
 testWrapper('two tiers', source => tiered([new MemorySource('upper'), source], { log: silentLog }));
 testChunkSource('tiers over a store, as a daemon stacks them', async () => {
-  const root = await openRoot(new MemoryStore(), { create: true });
-  const below = bounded(verified(storeSource(root)), new Limiter(4));
+  const roots = rootsOf(new MemoryStore());
+  const root = await roots.active();
+  const below = bounded(verified(storeSource(roots)), new Limiter(4));
   return {
     source: coalesced(tiered([new MemorySource('l1'), below], { log: silentLog })),
     seed: async ({ id, sealed }) => {

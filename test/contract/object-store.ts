@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { ImgstoreError } from '../../src/base/errors.ts';
 import { objectKeyLengthMaxBytes } from '../../src/base/limits.ts';
+import type { CopyingStore } from '../../src/store/copying-store.ts';
 import type { ObjectStore } from '../../src/store/object-store.ts';
 import { seeded } from '../support/random.ts';
 import { assertSameBytes } from '../support/same-bytes.ts';
@@ -209,5 +210,49 @@ export function testObjectStore(name: string, create: StoreFactory): void {
       }
       assert.deepEqual(await keysOf(store, ''), [...model.keys()].sort(), `seed ${random.seed}`);
     }
+  });
+}
+
+/** What a store offers to collection besides. */
+export function testCopyingStore(
+  name: string,
+  create: (context: TestContext) => Promise<ObjectStore & CopyingStore>,
+): void {
+  test(`${name}: a copy is another object of the same bytes`, async context => {
+    const store = await create(context);
+    const bytes = Buffer.from('copied');
+    await store.put('from/a%+b', bytes, { ifAbsent: false });
+    assert.equal(await store.copy('from/a%+b', 'to/x/k'), true);
+    await store.put('from/a%+b', Buffer.from('changed'), { ifAbsent: false });
+    assertSameBytes(await store.get('to/x/k', { sizeMaxBytes }), bytes);
+    await store.remove('from/a%+b');
+    assertSameBytes(await store.get('to/x/k', { sizeMaxBytes }), bytes);
+    assert.deepEqual(await keysOf(store, ''), ['to/x/k']);
+  });
+
+  test(`${name}: a copy replaces what is there, again and again`, async context => {
+    const store = await create(context);
+    await store.put('a', Buffer.from('1'), { ifAbsent: false });
+    await store.put('b', Buffer.from('2'), { ifAbsent: false });
+    for (let time = 0; time < 3; time++) assert.equal(await store.copy('a', 'b'), true);
+    assert.equal((await store.get('b', { sizeMaxBytes }))?.toString(), '1');
+    await Promise.all([store.copy('a', 'c/d'), store.copy('b', 'c/d'), store.copy('a', 'c/e')]);
+    assert.equal((await store.get('c/d', { sizeMaxBytes }))?.toString(), '1');
+    assert.deepEqual(await keysOf(store, ''), ['a', 'b', 'c/d', 'c/e']);
+  });
+
+  test(`${name}: what is not there is not copied`, async context => {
+    const store = await create(context);
+    await store.put('old', Buffer.from('1'), { ifAbsent: false });
+    for (const from of ['none', 'old/none']) {
+      assert.equal(await store.copy(from, 'to'), false, from);
+      assert.equal(await store.copy(from, 'old'), false, from);
+    }
+    await assert.rejects(store.copy('../x', 'to'), isFault('USAGE'));
+    await assert.rejects(store.copy('old', 'a//b'), isFault('USAGE'));
+    const reason = new Error('enough');
+    const signal = AbortSignal.abort(reason);
+    await assert.rejects(store.copy('old', 'to', { signal }), error => error === reason);
+    assert.deepEqual(await keysOf(store, ''), ['old']);
   });
 }

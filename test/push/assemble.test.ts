@@ -40,7 +40,8 @@ async function push(
   choices: Random,
   splits: Random,
 ): Promise<Pushed> {
-  const { root } = await targetOn(new MemoryStore(), 'tree');
+  const { roots } = await targetOn(new MemoryStore(), 'tree');
+  const root = await roots.active();
   await using uploader = new ChunkUploader({
     sealer: sealingHere,
     chunks: root.chunks,
@@ -64,7 +65,7 @@ async function push(
   const { inodeCount, contentBytes, ...disk } = await assembleDisk(tree, region, uploader);
   const details = { kind: 'oci', pipeline: 'test', saltId: salt.id, inodeCount, contentBytes };
   const recipe = { ...disk, details } as Recipe;
-  return { recipe, disk: diskOf(recipe, root) };
+  return { recipe, disk: diskOf(recipe, roots) };
 }
 
 /** A random tree with files of the sizes at which push changes its ways. */

@@ -48,7 +48,7 @@ test('the disk and the chunks that the name stands for', async () => {
   const target = await targetOn(new MemoryStore(), 'pinned');
   await pushImage(new TestImage([lower, upper]), target);
   const { recipe } = await target.catalog.open(target.name);
-  const disk = diskOf(recipe, target.root);
+  const disk = diskOf(recipe, target.roots);
   const chunks = recipe.segments.filter(segment => segment.kind === 'chunk');
   assert.deepEqual(
     {

@@ -6,10 +6,10 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ErrorCode, ImgstoreError } from '../../src/base/errors.ts';
 import { blockSizeBytes, chunkSizeMaxBytes, GiB, KiB, TiB } from '../../src/base/limits.ts';
-import { Catalog } from '../../src/catalog/catalog.ts';
 import type { PushProgress } from '../../src/push/push.ts';
 import { pushDisk } from '../../src/push/push-disk.ts';
 import type { Recipe } from '../../src/recipe/recipe.ts';
+import { TestCatalog } from '../support/catalogs.ts';
 import { MemoryStore } from '../support/memory-store.ts';
 import { diskOf, manyBytes, targetOn, verdictOn } from '../support/pushing.ts';
 import { Random, seeded } from '../support/random.ts';
@@ -24,8 +24,8 @@ async function pushBytes(context: TestContext, bytes: Buffer, store = new Memory
   const target = await targetOn(store, 'disk');
   const report = await pushDisk(path, target);
   const { recipe } = await target.catalog.open(target.name);
-  assert.deepEqual((await verdictOn(recipe, target.root)).faults, []);
-  const disk = diskOf(recipe, target.root);
+  assert.deepEqual((await verdictOn(recipe, target.roots)).faults, []);
+  const disk = diskOf(recipe, target.roots);
   const paddedBytes = Math.ceil(bytes.length / blockSizeBytes) * blockSizeBytes;
   assert.equal(disk.sizeBytes, paddedBytes);
   assert.equal(report.diskBytes, paddedBytes);
@@ -176,6 +176,6 @@ test('progress tells how far the disk is read; an abort ends it', async context 
 
 test('the name of another owner is refused first', async context => {
   const { target } = await pushBytes(context, Buffer.alloc(5000, 1));
-  const catalog = new Catalog(target.root, otherKey);
+  const catalog = new TestCatalog(target.roots, otherKey);
   await assert.rejects(pushDisk('/nowhere', { ...target, catalog }), { code: 'KEY' });
 });

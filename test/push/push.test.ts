@@ -3,12 +3,13 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ImgstoreError } from '../../src/base/errors.ts';
 import { GiB, MiB } from '../../src/base/limits.ts';
-import { Catalog } from '../../src/catalog/catalog.ts';
 import { DedupSalt } from '../../src/keys/keys.ts';
 import { type PushProgress, pushImage } from '../../src/push/push.ts';
 import { parseImageName } from '../../src/recipe/name.ts';
+import type { CopyingStore } from '../../src/store/copying-store.ts';
 import { DirectoryStore } from '../../src/store/directory-store.ts';
 import type { ObjectStore } from '../../src/store/object-store.ts';
+import { TestCatalog } from '../support/catalogs.ts';
 import { MemoryStore } from '../support/memory-store.ts';
 import { diskOf, manyBytes, TestImage, targetOn, verdictOn } from '../support/pushing.ts';
 import { Random } from '../support/random.ts';
@@ -44,7 +45,7 @@ const base = baseLayer(1);
 
 /** Pushes, and fails unless what the name then means is whole. */
 async function push(
-  store: ObjectStore,
+  store: ObjectStore & CopyingStore,
   name: string,
   image: TestImage,
   changed: Parameters<typeof targetOn>[2] = {},
@@ -53,7 +54,7 @@ async function push(
   const report = await pushImage(image, target);
   const resolved = await target.catalog.open(parseImageName(name));
   assert.equal(resolved.recipeId, report.recipe);
-  const verdict = await verdictOn(resolved.recipe, target.root);
+  const verdict = await verdictOn(resolved.recipe, target.roots);
   assert.deepEqual(verdict.faults, []);
   assert.equal(verdict.chunks, report.chunks);
   assert.equal(verdict.storedBytes, report.storedBytes);
@@ -94,7 +95,7 @@ test('one image, one recipe: whatever the store, and however the layers arrive',
     const options = bufferBytes === undefined ? {} : { bufferBytes };
     const image = new TestImage([base, appLayer(2)], options);
     const { report, recipe, target } = await push(store, 'app', image);
-    const disk = diskOf(recipe, target.root);
+    const disk = diskOf(recipe, target.roots);
     results.push({ report, recipe, disk: await disk.readBuffer(0, disk.sizeBytes) });
   }
   for (const { report, recipe, disk } of results) {
@@ -145,14 +146,14 @@ test('rewriting stores every chunk again, and mends what was damaged', async () 
   const [key] = [...store.objects.keys()].filter(name => name.includes('/chunks/'));
   store.objects.get(key!)!.bytes[100]! ^= 1;
   const target = await targetOn(store, 'app');
-  assert.equal((await verdictOn(recipe, target.root)).faults.length, 1);
+  assert.equal((await verdictOn(recipe, target.roots)).faults.length, 1);
   const mended = await push(store, 'app', image, { rewrite: true });
   assert.equal(mended.report.outcome, 'unchanged');
   assert.equal(mended.report.newChunks, report.chunks);
 });
 
 test('a damaged name or recipe is mended by pushing again', async () => {
-  for (const part of ['/names/', '/recipes/']) {
+  for (const part of ['names/', '/recipes/']) {
     const store = new MemoryStore();
     const image = new TestImage([base]);
     await push(store, 'app', image);
@@ -169,7 +170,7 @@ test('the name of another owner is refused before anything is read or written', 
   const image = new TestImage([base]);
   const { target } = await push(store, 'app', image);
   const before = [...store.objects.keys()];
-  const catalog = new Catalog(target.root, otherKey);
+  const catalog = new TestCatalog(target.roots, otherKey);
   for (const rewrite of [false, true]) {
     const other = new TestImage([baseLayer(9)]);
     await assert.rejects(pushImage(other, { ...target, catalog, rewrite }), { code: 'KEY' });
@@ -225,8 +226,8 @@ test('an abort at any time ends the push with its reason', async () => {
   }
 });
 
-function pickStores({ root, catalog }: Awaited<ReturnType<typeof targetOn>>) {
-  return { root, catalog };
+function pickStores({ roots, catalog }: Awaited<ReturnType<typeof targetOn>>) {
+  return { roots, catalog };
 }
 
 test('progress: every layer, then the commit', async () => {

@@ -15,7 +15,7 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { sha256Hex } from '../../src/base/digest.ts';
 import { DirectoryStore } from '../../src/store/directory-store.ts';
-import { isFault, keysOf, testObjectStore } from '../contract/object-store.ts';
+import { isFault, keysOf, testCopyingStore, testObjectStore } from '../contract/object-store.ts';
 import { runChecked, startCommand } from '../support/processes.ts';
 import { assertSameBytes } from '../support/same-bytes.ts';
 import {
@@ -26,6 +26,7 @@ import {
 } from '../support/temporary-folder.ts';
 
 testObjectStore('directory store', context => new DirectoryStore(temporaryFolder(context)));
+testCopyingStore('directory store', async context => new DirectoryStore(temporaryFolder(context)));
 
 const sizeMaxBytes = 1024 * 1024;
 const writerProcess = join(import.meta.dirname, 'writer-process.ts');

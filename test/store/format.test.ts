@@ -5,13 +5,14 @@ import {
   checkStoreDocument,
   chunkIdOfObjectKey,
   chunkObjectKey,
-  formatRootsDocument,
   formatStoreDocument,
-  parseRootsDocument,
+  nextRootId,
+  parseStateKey,
+  type RootId,
   recipeObjectKey,
+  stateKey,
 } from '../../src/store/format.ts';
 import { isFault } from '../contract/object-store.ts';
-import { seeded } from '../support/random.ts';
 
 test('keys of chunks are pinned, and lead back to the id', () => {
   const id = parseChunkId('0123456789abcdef'.repeat(4));
@@ -23,22 +24,31 @@ test('keys of chunks are pinned, and lead back to the id', () => {
   assert.equal(recipeObjectKey(parseRecipeId(id)), id);
 });
 
-test('documents are read as they were written', () => {
+test('the store document is read as it is written, with fields that are not known', () => {
   checkStoreDocument(formatStoreDocument(), 'here');
-  const roots = [
-    { id: 'r0001', state: 'expired' },
-    { id: 'r0002', state: 'retired' },
-    { id: 'r123456789', state: 'active' },
-  ] as const;
-  assert.deepEqual(parseRootsDocument(formatRootsDocument(roots), 'here'), roots);
+  checkStoreDocument(Buffer.from('{"note":{"x":[1]},"format":1}'), 'here');
 });
 
-test('fields that are not known are left alone', () => {
-  checkStoreDocument(Buffer.from('{"note":{"x":[1]},"format":1}'), 'here');
-  const text = '{"more":1,"roots":[{"id":"r0001","state":"active","since":"today"}]}';
-  assert.deepEqual(parseRootsDocument(Buffer.from(text), 'here'), [
-    { id: 'r0001', state: 'active' },
-  ]);
+test('markers of roots are pinned and read back; what is none is foreign', () => {
+  const root = 'r0001' as RootId;
+  for (const fact of ['opened', 'expired', 'alarm', 'deleted'] as const) {
+    assert.equal(stateKey(root, fact), `states/r0001.${fact}`);
+    assert.deepEqual(parseStateKey(`r0001.${fact}`), { root, fact });
+  }
+  for (const key of [
+    ...['', 'r0001', 'r0001.', 'r0001.open', 'r0001.openedx', 'R0001.opened', 'r1.opened'],
+    ...['r00001.opened', 'r1234567890.opened', 'x/r0001.opened', 'r0001.opened\n', 'r-001.opened'],
+  ]) {
+    assert.equal(parseStateKey(key), undefined, key);
+  }
+});
+
+test('the next root has the next number, until there is none', () => {
+  const next = (id: string) => nextRootId(id as RootId);
+  assert.equal(next('r0001'), 'r0002');
+  assert.equal(next('r9999'), 'r10000');
+  assert.deepEqual(parseStateKey('r10000.opened'), { root: 'r10000', fact: 'opened' });
+  assert.throws(() => next('r999999999'), isFault('LIMIT'));
 });
 
 test('another format is UNSUPPORTED and named, what is none is CORRUPT', () => {
@@ -61,47 +71,4 @@ test('another format is UNSUPPORTED and named, what is none is CORRUPT', () => {
   }
   assert.throws(() => checkStoreDocument(Buffer.from([0x22, 0xff, 0x22]), 'x'), isFault('CORRUPT'));
   assert.throws(check(`{"format":${'['.repeat(60_000)}`), isFault('CORRUPT'));
-});
-
-test('roots without exactly one active, with bad ids or states are CORRUPT', () => {
-  const active = '{"id":"r0001","state":"active"}';
-  const wrong = [
-    '{}',
-    '{"roots":{}}',
-    '{"roots":[]}',
-    '{"roots":[null]}',
-    '{"roots":[[]]}',
-    '{"roots":["r0001"]}',
-    '{"roots":[{"id":"r0001"}]}',
-    '{"roots":[{"id":"r0001","state":"retired"}]}',
-    '{"roots":[{"id":"r0001","state":"Active"}]}',
-    `{"roots":[${active},${active}]}`,
-    `{"roots":[${active},{"id":"r0002","state":"active"}]}`,
-    `{"roots":[${active},{"id":"../x","state":"retired"}]}`,
-    `{"roots":[${active},{"id":"r1","state":"retired"}]}`,
-    `{"roots":[${active},{"id":"r0002\\n","state":"retired"}]}`,
-    `{"roots":[${active},{"id":7,"state":"retired"}]}`,
-    '{"roots":[{"__proto__":{"id":"r0001","state":"active"}}]}',
-  ];
-  for (const text of wrong) {
-    assert.throws(() => parseRootsDocument(Buffer.from(text), 'here'), isFault('CORRUPT'), text);
-  }
-});
-
-test('damaged documents are refused with a typed error or still say the same kind of thing', () => {
-  const whole = formatRootsDocument([
-    { id: 'r0001', state: 'retired' },
-    { id: 'r0002', state: 'active' },
-  ]);
-  for (const random of seeded(2000)) {
-    const bytes = Buffer.from(whole);
-    for (let i = random.between(1, 3); i > 0; i--) bytes[random.below(bytes.length)] = random.u32();
-    try {
-      const roots = parseRootsDocument(bytes, 'here');
-      assert.equal(roots.filter(({ state }) => state === 'active').length, 1);
-      for (const { id } of roots) assert.match(id, /^r[0-9]{4,9}$/);
-    } catch (error) {
-      isFault('CORRUPT')(error);
-    }
-  }
 });

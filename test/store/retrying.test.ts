@@ -32,7 +32,7 @@ class FlakyStore extends MemoryStore implements PagedStore, CopyingStore {
       return { objects: objects.slice(from, from + pageSize), next } satisfies ListPage;
     });
 
-  copy: CopyingStore['copy'] = (from, to) =>
+  override copy: CopyingStore['copy'] = (from, to) =>
     this.#do(async () => {
       const object = this.objects.get(from);
       if (object !== undefined) this.objects.set(to, object);

@@ -7,7 +7,7 @@ import { RetryableFault } from '../../src/base/retry.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { parseS3Location } from '../../src/store/s3-location.ts';
 import { S3Store, type S3StoreOptions } from '../../src/store/s3-store.ts';
-import { isFault, keysOf, testObjectStore } from '../contract/object-store.ts';
+import { isFault, keysOf, testCopyingStore, testObjectStore } from '../contract/object-store.ts';
 import { FaultProxy } from '../support/fault-proxy.ts';
 import { startCommand } from '../support/processes.ts';
 import { createBucket, startRadosGateway } from '../support/radosgw.ts';
@@ -39,6 +39,7 @@ function storeAt(where: string, options: S3StoreOptions = {}): S3Store {
 }
 
 testObjectStore('S3 store', () => openStore(urlOf(place(), gateway.endpoint)));
+testCopyingStore('S3 store', () => openStore(urlOf(place(), gateway.endpoint)));
 
 test('lists come in pages, each object once, below a prefix of whole parts', async () => {
   const where = place();

@@ -1,6 +1,7 @@
 /** An ObjectStore in memory, for tests of what stands on one. */
 
 import { ImgstoreError } from '../../src/base/errors.ts';
+import type { CopyingStore } from '../../src/store/copying-store.ts';
 import { checkKeyPrefix, checkObjectKey } from '../../src/store/object-key.ts';
 import type {
   GetObjectOptions,
@@ -12,7 +13,7 @@ import type {
 
 type Aborting = { signal?: AbortSignal };
 
-export class MemoryStore implements ObjectStore {
+export class MemoryStore implements ObjectStore, CopyingStore {
   readonly location = 'memory:';
   /** Open to tests: to look at, to damage, to take away. */
   readonly objects = new Map<string, { bytes: Buffer; modified: Date }>();
@@ -50,6 +51,14 @@ export class MemoryStore implements ObjectStore {
       const found = prefix === '' || key.startsWith(`${prefix}/`) ? this.#stat(key) : undefined;
       if (found !== undefined) yield found;
     }
+  }
+
+  async copy(from: string, to: string, { signal }: Aborting = {}): Promise<boolean> {
+    this.#enter(from, signal);
+    checkObjectKey(to);
+    const object = this.objects.get(from);
+    if (object !== undefined) this.objects.set(to, { ...object, modified: new Date() });
+    return object !== undefined;
   }
 
   async remove(key: string, { signal }: Aborting = {}): Promise<void> {

@@ -5,7 +5,6 @@ import { type OciDigest, ociDigest } from '../../src/base/digest.ts';
 import type { ChunkSource } from '../../src/cache/chunk-source.ts';
 import { storeSource } from '../../src/cache/store-source.ts';
 import { verified } from '../../src/cache/verified.ts';
-import { Catalog } from '../../src/catalog/catalog.ts';
 import { ChunkReader } from '../../src/image/chunk-reader.ts';
 import { DecodedCache } from '../../src/image/decoded-cache.ts';
 import { LazyDisk } from '../../src/image/lazy-disk.ts';
@@ -14,11 +13,12 @@ import { DedupSalt } from '../../src/keys/keys.ts';
 import type { PushTarget } from '../../src/push/push.ts';
 import { parseImageName } from '../../src/recipe/name.ts';
 import type { Recipe } from '../../src/recipe/recipe.ts';
+import type { CopyingStore } from '../../src/store/copying-store.ts';
 import type { ObjectStore } from '../../src/store/object-store.ts';
-import { openRoot, type Root } from '../../src/store/root.ts';
+import type { Roots } from '../../src/store/roots.ts';
+import { rootsOf, TestCatalog } from './catalogs.ts';
 import { MemoryImage, type MemoryImageOptions } from './memory-image.ts';
 import type { Random } from './random.ts';
-import { ownerKey } from './recipes.ts';
 import { type LayerEntry, tarOf } from './tar-builder.ts';
 
 export const salt = new DedupSalt(Buffer.alloc(32, 0x5a));
@@ -35,15 +35,16 @@ export class TestImage extends MemoryImage {
 
 /** Makes the store if it is not there. */
 export async function targetOn(
-  store: ObjectStore,
+  store: ObjectStore & CopyingStore,
   name: string,
   changed: Partial<PushTarget> = {},
 ): Promise<PushTarget> {
-  const root = await openRoot(store, { create: true });
+  const roots = rootsOf(store);
+  await roots.view();
   return {
     name: parseImageName(name),
-    root,
-    catalog: new Catalog(root, ownerKey),
+    roots,
+    catalog: new TestCatalog(roots),
     salt,
     rewrite: false,
     now: () => new Date('2026-01-02T03:04:05.678Z'),
@@ -53,20 +54,20 @@ export async function targetOn(
   };
 }
 
-export function sourceOf(root: Root): ChunkSource {
-  return verified(storeSource(root));
+export function sourceOf(roots: Roots): ChunkSource {
+  return verified(storeSource(roots));
 }
 
 export function readerOf(source: ChunkSource, memoryBytes = 2 ** 26): ChunkReader {
   return new ChunkReader(source, new DecodedCache(memoryBytes), { chunksInFlightMax: 4 });
 }
 
-export function diskOf(recipe: Recipe, root: Root): LazyDisk {
-  return new LazyDisk(recipe, readerOf(sourceOf(root)));
+export function diskOf(recipe: Recipe, roots: Roots): LazyDisk {
+  return new LazyDisk(recipe, readerOf(sourceOf(roots)));
 }
 
-export async function verdictOn(recipe: Recipe, root: Root): Promise<ImageVerdict> {
-  return verifyImage(recipe, sourceOf(root), { onProgress: () => {} });
+export async function verdictOn(recipe: Recipe, roots: Roots): Promise<ImageVerdict> {
+  return verifyImage(recipe, sourceOf(roots), { onProgress: () => {} });
 }
 
 /** As Random.bytes, but megabytes of them in no time. */

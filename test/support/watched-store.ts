@@ -3,6 +3,7 @@
  * may note it, hold it, or have it fail before or after it took effect.
  */
 
+import type { CopyingStore } from '../../src/store/copying-store.ts';
 import type {
   GetObjectOptions,
   ObjectStat,
@@ -12,20 +13,20 @@ import type {
 } from '../../src/store/object-store.ts';
 
 export interface StoreCall {
-  kind: 'get' | 'stat' | 'put' | 'list' | 'remove';
-  /** Of a list, the prefix. */
+  kind: 'get' | 'stat' | 'put' | 'list' | 'remove' | 'copy';
+  /** Of a list, the prefix; of a copy, where to. */
   key: string;
 }
 
 /** Calls `work` once, or throws instead; a list is worked when its first object is asked for. */
 export type Watch = (call: StoreCall, work: () => Promise<unknown>) => Promise<unknown>;
 
-export class WatchedStore implements ObjectStore {
+export class WatchedStore implements ObjectStore, CopyingStore {
   readonly location: string;
-  readonly #inner: ObjectStore;
+  readonly #inner: ObjectStore & CopyingStore;
   readonly #watch: Watch;
 
-  constructor(inner: ObjectStore, watch: Watch) {
+  constructor(inner: ObjectStore & CopyingStore, watch: Watch) {
     this.location = inner.location;
     this.#inner = inner;
     this.#watch = watch;
@@ -50,6 +51,10 @@ export class WatchedStore implements ObjectStore {
 
   remove(key: string, options?: { signal?: AbortSignal }): Promise<void> {
     return this.#call({ kind: 'remove', key }, () => this.#inner.remove(key, options));
+  }
+
+  copy(from: string, to: string, options?: { signal?: AbortSignal }): Promise<boolean> {
+    return this.#call({ kind: 'copy', key: to }, () => this.#inner.copy(from, to, options));
   }
 
   async #call<V>(call: StoreCall, work: () => Promise<V>): Promise<V> {

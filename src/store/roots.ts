@@ -1,0 +1,297 @@
+/**
+ * The way into a store, and its roots: where pushes write, where readers look, what is being deleted.
+ * docs/format/store-layout.md says what each marker means.
+ *
+ * Everything but names lies in a root, so that garbage collection can copy what lives into a new one
+ * and delete the old one whole. Invariants: the store document is written before anything else, by a
+ * put if absent, so two first pushes at once make one store; a marker is a fact that stays true, so
+ * that several processes may add markers at once without a lock.
+ */
+
+import { describeError, ImgstoreError } from '../base/errors.ts';
+import { rootsMax, storeDocumentSizeMaxBytes } from '../base/limits.ts';
+import type { CopyingStore } from './copying-store.ts';
+import {
+  checkStoreDocument,
+  firstRootId,
+  formatStoreDocument,
+  namesPrefix,
+  parseStateKey,
+  type RootFact,
+  type RootId,
+  rootNumber,
+  rootPrefix,
+  stateKey,
+  statesPrefix,
+  storeDocumentKey,
+} from './format.ts';
+import type { ObjectStore } from './object-store.ts';
+import { scoped } from './scoped.ts';
+
+/**
+ * active: pushes write and dedupe here; the newest that is not deleted.
+ * retired: read-only; what live names need is copied to the active root.
+ * expired: about to be deleted; a read from it works and is an alarm.
+ */
+export type RootState = 'active' | 'retired' | 'expired';
+
+export interface Root {
+  readonly id: RootId;
+  readonly state: RootState;
+  /** When it came into this state, and when an alarm was raised, by the store's clock. */
+  readonly since: Date;
+  readonly alarmed: Date | undefined;
+  /** Sealed chunks, by `chunkObjectKey`. */
+  readonly chunks: ObjectStore;
+  /** Sealed recipes, by `recipeObjectKey`. */
+  readonly recipes: ObjectStore;
+}
+
+export interface RootsView {
+  /** Those that can be read, the newest first. The first is the active one. */
+  readonly roots: readonly [Root, ...Root[]];
+  /** Their deletion has begun: nothing is read from them. */
+  readonly deleted: readonly RootId[];
+}
+
+export interface RootsOptions {
+  /** Make the store if there is none: for a push. */
+  create: boolean;
+  /** One line: a read came from an expired root. */
+  onAlarm?: (message: string) => void;
+  signal?: AbortSignal | undefined;
+}
+
+interface Look {
+  view: Promise<RootsView>;
+  startedMs: number;
+}
+
+type Signal = { signal?: AbortSignal };
+
+/** So often a reader looks for new roots without need: far more often than roots expire. */
+const viewAgeMaxMs = 60_000;
+/** So often at most, however many objects are absent. */
+const missAgeMaxMs = 1000;
+
+export class Roots {
+  readonly store: ObjectStore & CopyingStore;
+  readonly names: ObjectStore;
+  readonly #options: RootsOptions;
+  /** The latest that succeeded. */
+  #last: Look | undefined;
+  #looking: Look | undefined;
+  /** The store document was checked: it never changes. */
+  #checked = false;
+  /** Expirations of roots that an alarm was raised about. */
+  readonly #alarmed = new Set<string>();
+
+  /** Nothing is asked of the store yet. */
+  constructor(store: ObjectStore & CopyingStore, options: RootsOptions) {
+    this.store = store;
+    this.names = scoped(store, namesPrefix);
+    this.#options = options;
+  }
+
+  /**
+   * As they were when last looked at, at most `ageMaxMs` ago; without it, at any time. Errors:
+   * NOT_FOUND without a store, or with `create` USAGE for a place that holds other things; UNSUPPORTED
+   * for another format, CORRUPT for damaged documents, those of the store.
+   */
+  async view({ ageMaxMs = Number.POSITIVE_INFINITY } = {}): Promise<RootsView> {
+    const isFresh = (look: Look | undefined) =>
+      look !== undefined && performance.now() - look.startedMs <= ageMaxMs;
+    if (isFresh(this.#last)) return this.#last!.view;
+    return isFresh(this.#looking) ? this.#looking!.view : this.refresh();
+  }
+
+  /** As they are at this moment or later. Errors: as view. */
+  async refresh(): Promise<RootsView> {
+    const look: Look = { view: this.#look(), startedMs: performance.now() };
+    this.#looking = look;
+    try {
+      const view = await look.view;
+      if (this.#last === undefined || this.#last.startedMs < look.startedMs) this.#last = look;
+      return view;
+    } finally {
+      if (this.#looking === look) this.#looking = undefined;
+    }
+  }
+
+  async active(): Promise<Root> {
+    return (await this.view()).roots[0];
+  }
+
+  /**
+   * What `look` finds in the first root that has it. If none does, in those that have come since the
+   * last view. Reading from an expired root is an alarm: it stops the root's deletion.
+   */
+  async find<V>(
+    look: (root: Root) => Promise<V | undefined>,
+    what: string,
+  ): Promise<{ found: V; root: Root } | undefined> {
+    const seen = new Set<RootId>();
+    // What is found where it was is right however old the view is, so nobody waits for a newer one.
+    this.view({ ageMaxMs: viewAgeMaxMs }).catch(() => {});
+    for (const ageMaxMs of [Number.POSITIVE_INFINITY, missAgeMaxMs]) {
+      const { roots } = await this.view({ ageMaxMs });
+      for (const root of roots) {
+        if (seen.has(root.id)) continue;
+        seen.add(root.id);
+        const found = await look(root);
+        if (found === undefined) continue;
+        if (root.state === 'expired') await this.#alarm(root, what);
+        return { found, root };
+      }
+    }
+    return undefined;
+  }
+
+  /**
+   * Whether the store is still there. A folder that was unmounted, or a bucket that another one took
+   * the place of, looks like a store without the object asked for: this tells the two apart.
+   */
+  async isPresent(options: Signal = {}): Promise<boolean> {
+    return (await this.store.stat(storeDocumentKey, options)) !== undefined;
+  }
+
+  /** Once an expiration and process: a marker that is there already says all. */
+  async #alarm(root: Root, what: string): Promise<void> {
+    const expiration = `${root.id} ${root.since.getTime()}`;
+    if (this.#alarmed.has(expiration)) return;
+    this.#alarmed.add(expiration);
+    const read = `${what} was read from root ${root.id}, which is about to be deleted`;
+    try {
+      const text = `${JSON.stringify({ read: what })}\n`;
+      await this.store.put(stateKey(root.id, 'alarm'), Buffer.from(text), { ifAbsent: false });
+      this.#options.onAlarm?.(`${read}: the next gc will keep it`);
+    } catch (error) {
+      this.#alarmed.delete(expiration);
+      this.#options.onAlarm?.(`${read}, and gc cannot be told: ${describeError(error)}`);
+    }
+  }
+
+  async #look(): Promise<RootsView> {
+    const { signal } = this.#options;
+    const aborting = signal === undefined ? {} : { signal };
+    const [document, markers] = await Promise.all([
+      this.#checked ? undefined : this.#document(aborting),
+      this.#markers(aborting),
+    ]);
+    if (document !== undefined) this.#check(document);
+    else if (!this.#checked && this.#options.create) await this.#createStore(aborting);
+    else if (!this.#checked) throw noStore(this.store);
+    const view = viewOf(markers, this.store);
+    if (view !== undefined) return view;
+    if (this.#last !== undefined) {
+      const message = `Cannot open the store ${this.store.location}: it is gone`;
+      throw new ImgstoreError('UNAVAILABLE', message, { hint: 'Is it mounted?' });
+    }
+    // A first push that ended between the two, or one that runs right now.
+    if (!this.#options.create) throw noStore(this.store);
+    await this.store.put(stateKey(firstRootId, 'opened'), new Uint8Array(), {
+      ifAbsent: true,
+      ...aborting,
+    });
+    const created = viewOf(await this.#markers(aborting), this.store);
+    if (created !== undefined) return created;
+    const state = 'its first root was opened and is not listed';
+    throw new ImgstoreError(
+      'UNAVAILABLE',
+      `Cannot open the store ${this.store.location}: ${state}`,
+    );
+  }
+
+  #check(document: Uint8Array): void {
+    checkStoreDocument(document, this.store.location);
+    this.#checked = true;
+  }
+
+  async #markers(options: Signal): Promise<Map<RootId, Map<RootFact, Date>>> {
+    const facts = new Map<RootId, Map<RootFact, Date>>();
+    for await (const { key, modified } of this.store.list(statesPrefix, options)) {
+      const parsed = parseStateKey(key.slice(statesPrefix.length + 1));
+      if (parsed === undefined) continue;
+      if (facts.size === rootsMax && !facts.has(parsed.root)) throw tooManyRoots(this.store);
+      const ofRoot = facts.get(parsed.root) ?? new Map<RootFact, Date>();
+      facts.set(parsed.root, ofRoot.set(parsed.fact, modified));
+    }
+    return facts;
+  }
+
+  async #document(options: Signal): Promise<Buffer | undefined> {
+    return this.store.get(storeDocumentKey, {
+      sizeMaxBytes: storeDocumentSizeMaxBytes,
+      ...options,
+    });
+  }
+
+  async #createStore(options: Signal): Promise<void> {
+    const { store } = this;
+    const empty = await isEmpty(store, options);
+    // Another first push may have made the store since we looked: then it is not empty, and ours.
+    const document = await this.#document(options);
+    if (document !== undefined) return this.#check(document);
+    if (!empty) {
+      throw new ImgstoreError(
+        'USAGE',
+        `Cannot make a store in ${store.location}: other things are there and no ${storeDocumentKey}`,
+        { hint: 'Name an empty place, or the folder that holds the store.' },
+      );
+    }
+    const put = { ifAbsent: true, ...options };
+    const outcome = await store.put(storeDocumentKey, formatStoreDocument(), put);
+    const theirs = outcome === 'created' ? undefined : await this.#document(options);
+    if (theirs !== undefined) this.#check(theirs);
+    this.#checked = true;
+  }
+}
+
+async function isEmpty(store: ObjectStore, options: Signal): Promise<boolean> {
+  for await (const _ of store.list('', options)) return false;
+  return true;
+}
+
+function noStore(store: ObjectStore): ImgstoreError {
+  return new ImgstoreError(
+    'NOT_FOUND',
+    `Cannot open the store ${store.location}: no store is there`,
+    {
+      hint: 'Check the path; the first push makes a store.',
+    },
+  );
+}
+
+function tooManyRoots(store: ObjectStore): ImgstoreError {
+  const message = `Cannot open the store ${store.location}: it has over ${rootsMax} roots`;
+  return new ImgstoreError('LIMIT', message, { hint: 'Run imgstore gc.' });
+}
+
+/** Undefined if no root is open. */
+function viewOf(
+  facts: ReadonlyMap<RootId, ReadonlyMap<RootFact, Date>>,
+  store: ObjectStore,
+): RootsView | undefined {
+  const ids = [...facts.keys()].sort((a, b) => rootNumber(b) - rootNumber(a));
+  const deleted = ids.filter(id => facts.get(id)!.has('deleted'));
+  const roots: Root[] = [];
+  let nextOpened: Date | undefined;
+  for (const id of ids) {
+    const opened = facts.get(id)!.get('opened');
+    if (opened === undefined || facts.get(id)!.has('deleted')) continue;
+    const expired = facts.get(id)!.get('expired');
+    const [state, since]: [RootState, Date] =
+      nextOpened === undefined
+        ? ['active', opened]
+        : expired === undefined
+          ? ['retired', nextOpened]
+          : ['expired', expired];
+    const prefix = rootPrefix(id);
+    const chunks = scoped(store, `${prefix}/chunks`);
+    const recipes = scoped(store, `${prefix}/recipes`);
+    roots.push({ id, state, since, alarmed: facts.get(id)!.get('alarm'), chunks, recipes });
+    nextOpened = opened;
+  }
+  const [active, ...older] = roots;
+  return active && { roots: [active, ...older], deleted };
+}
