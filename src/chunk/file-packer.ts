@@ -29,6 +29,46 @@ export type EmitPack<Token> = (
   files: readonly PackedFile<Token>[],
 ) => Promise<unknown> | undefined;
 
+/**
+ * Where packs end. It sees sizes and digests alone, so who knows those of a layer's files can tell
+ * its packs without their bytes.
+ */
+export class PackEnds {
+  readonly #rule: CutRule;
+  #heldBytes = 0;
+
+  constructor(sizes: ChunkSizes = defaultChunkSizes) {
+    this.#rule = cutRule(sizes);
+  }
+
+  /** The next file: where it lies in its pack, and whether a pack ends before or after it. */
+  add(
+    lengthBytes: number,
+    digest: Uint8Array,
+  ): { offsetBytes: number; endsBefore: boolean; endsAfter: boolean } {
+    const sizeBytes = Math.ceil(lengthBytes / blockSizeBytes) * blockSizeBytes;
+    const endsBefore = this.#heldBytes + sizeBytes > this.#rule.maxBytes;
+    const offsetBytes = endsBefore ? 0 : this.#heldBytes;
+    this.#heldBytes = offsetBytes + sizeBytes;
+    const endsAfter = this.#endsAfter(sizeBytes, digest);
+    if (endsAfter) this.#heldBytes = 0;
+    return { offsetBytes, endsBefore, endsAfter };
+  }
+
+  /** The pack ends here, whatever is in it. */
+  end(): void {
+    this.#heldBytes = 0;
+  }
+
+  #endsAfter(fileSizeBytes: number, digest: Uint8Array): boolean {
+    const { minBytes, switchBytes, strictBits, looseBits } = this.#rule;
+    if (this.#heldBytes < minBytes) return false;
+    const bits = this.#heldBytes < switchBytes ? strictBits : looseBits;
+    const draw = Buffer.from(digest.buffer, digest.byteOffset, 4).readUInt32BE(0);
+    return draw < fileSizeBytes * 2 ** (32 - bits);
+  }
+}
+
 interface Pack<Token> {
   bytes: Buffer;
   files: PackedFile<Token>[];
@@ -36,14 +76,14 @@ interface Pack<Token> {
 
 export class FilePacker<Token> {
   readonly #emit: EmitPack<Token>;
-  readonly #rule: CutRule;
+  readonly #ends: PackEnds;
   readonly #held: Buffer;
   #heldBytes = 0;
   #files: PackedFile<Token>[] = [];
 
   constructor(emit: EmitPack<Token>, sizes: ChunkSizes = defaultChunkSizes) {
     this.#emit = emit;
-    this.#rule = cutRule(sizes);
+    this.#ends = new PackEnds(sizes);
     this.#held = Buffer.allocUnsafeSlow(sizes.maxBytes);
   }
 
@@ -52,16 +92,17 @@ export class FilePacker<Token> {
    * caller's own again when the call returns; the next call waits for the promise, if any.
    */
   add(token: Token, bytes: Uint8Array, digest: Uint8Array): Promise<unknown> | undefined {
-    assert(bytes.length > 0 && bytes.length <= this.#rule.maxBytes, 'a packed file fits a chunk');
+    assert(bytes.length > 0 && bytes.length <= this.#held.length, 'a packed file fits a chunk');
     assert(digest.length === 32, 'a packed file comes with its SHA-256');
-    const sizeBytes = Math.ceil(bytes.length / blockSizeBytes) * blockSizeBytes;
+    const { offsetBytes, endsBefore, endsAfter } = this.#ends.add(bytes.length, digest);
 
-    const full = this.#heldBytes + sizeBytes > this.#rule.maxBytes ? this.#take() : undefined;
-    this.#files.push({ token, offsetBytes: this.#heldBytes, lengthBytes: bytes.length });
-    this.#held.set(bytes, this.#heldBytes);
-    this.#held.fill(0, this.#heldBytes + bytes.length, this.#heldBytes + sizeBytes);
-    this.#heldBytes += sizeBytes;
-    const ended = this.#endsAfter(sizeBytes, digest) ? this.#take() : undefined;
+    const full = endsBefore ? this.#take() : undefined;
+    const endBytes = offsetBytes + Math.ceil(bytes.length / blockSizeBytes) * blockSizeBytes;
+    this.#files.push({ token, offsetBytes, lengthBytes: bytes.length });
+    this.#held.set(bytes, offsetBytes);
+    this.#held.fill(0, offsetBytes + bytes.length, endBytes);
+    this.#heldBytes = endBytes;
+    const ended = endsAfter ? this.#take() : undefined;
 
     const wait = full === undefined ? undefined : this.#emit(full.bytes, full.files);
     if (ended === undefined) return wait;
@@ -72,16 +113,9 @@ export class FilePacker<Token> {
   /** Emits what is there, if anything. */
   flush(): Promise<unknown> | undefined {
     if (this.#files.length === 0) return undefined;
+    this.#ends.end();
     const { bytes, files } = this.#take();
     return this.#emit(bytes, files);
-  }
-
-  #endsAfter(fileSizeBytes: number, digest: Uint8Array): boolean {
-    const { minBytes, switchBytes, strictBits, looseBits } = this.#rule;
-    if (this.#heldBytes < minBytes) return false;
-    const bits = this.#heldBytes < switchBytes ? strictBits : looseBits;
-    const draw = Buffer.from(digest.buffer, digest.byteOffset, 4).readUInt32BE(0);
-    return draw < fileSizeBytes * 2 ** (32 - bits);
   }
 
   #take(): Pack<Token> {
