@@ -5,7 +5,7 @@
 
 import { type ErrorCode, ImgstoreError } from '../base/errors.ts';
 import { chunkObjectKey } from '../store/format.ts';
-import type { Roots } from '../store/roots.ts';
+import type { Root, Roots } from '../store/roots.ts';
 import type { ChunkSource } from './chunk-source.ts';
 
 const verifyHint = 'Run imgstore verify on the image; imgstore push --force of it mends the store.';
@@ -14,7 +14,7 @@ const verifyHint = 'Run imgstore verify on the image; imgstore push --force of i
  * Faults: CORRUPT for an object of another size, UNAVAILABLE if the chunk is absent because the
  * whole store is, otherwise those of the object store.
  */
-export function storeSource(roots: Roots): ChunkSource {
+export function storeSource(roots: Pick<Roots, 'find' | 'isPresent' | 'store'>): ChunkSource {
   const tier = 'store';
   return {
     tier,
@@ -42,7 +42,19 @@ export function storeSource(roots: Roots): ChunkSource {
   };
 }
 
-function gone(id: string, { store }: Roots): ImgstoreError {
+/** The chunks of one root, as if there were no other. Reading them is no alarm. */
+export function rootSource(roots: Roots, root: Root): ChunkSource {
+  return storeSource({
+    store: roots.store,
+    isPresent: options => roots.isPresent(options),
+    async find(look) {
+      const found = await look(root);
+      return found === undefined ? undefined : { found, root };
+    },
+  });
+}
+
+function gone(id: string, { store }: Pick<Roots, 'store'>): ImgstoreError {
   const message = `Cannot read chunk ${id} from ${store.location}: the store is gone`;
   return new ImgstoreError('UNAVAILABLE', message, { hint: 'Is it mounted?' });
 }

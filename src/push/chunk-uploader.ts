@@ -30,7 +30,7 @@ export interface ChunkTicket {
 }
 
 export interface UploaderOptions {
-  chunks: ObjectStore;
+  chunks: Pick<ObjectStore, 'put'>;
   /** The uploader's own: disposed of with it. */
   sealer: Sealer;
   salt: Buffer;

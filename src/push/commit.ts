@@ -14,7 +14,7 @@ import { type ChunkSegment, type Recipe, storedSize } from '../recipe/recipe.ts'
 import { SealerPool } from '../seal/sealer-pool.ts';
 import { RootLease } from '../store/lease.ts';
 import type { Root, Roots } from '../store/roots.ts';
-import { type ChunkTicket, ChunkUploader } from './chunk-uploader.ts';
+import { type ChunkTicket, ChunkUploader, type StoredChunk } from './chunk-uploader.ts';
 import { knownChunks } from './known-chunks.ts';
 
 /**
@@ -35,6 +35,11 @@ export interface PushTarget {
   salt: DedupSalt;
   /** Store every chunk again, whatever is there. */
   rewrite: boolean;
+  /**
+   * Which chunks of the root need not be stored, by key in hexadecimal, for who knows better than
+   * the recipes that are in it.
+   */
+  known?: (root: Root) => Promise<ReadonlyMap<string, StoredChunk>>;
   now: () => Date;
   onProgress: (progress: PushProgress) => void;
   onWarning: (message: string) => void;
@@ -56,6 +61,9 @@ export interface PushReport {
   storedBytes: number;
   newStoredBytes: number;
 }
+
+/** What a conversion needs of it. */
+export type ConvertTarget = Pick<PushTarget, 'salt' | 'onProgress' | 'onWarning' | 'signal'>;
 
 /**
  * What the name means now; undefined if nothing that can be read, which a push mends. Refuses a
@@ -110,19 +118,25 @@ export class PushSession implements AsyncDisposable {
 }
 
 async function openUploader(root: Root, target: PushTarget): Promise<ChunkUploader> {
-  const { catalog, name, salt, rewrite, signal } = target;
-  const known = rewrite
-    ? new Map()
-    : await knownChunks(catalog, name, { saltId: salt.id, root: root.id, signal });
+  const { salt, rewrite, signal } = target;
   return new ChunkUploader({
     chunks: root.chunks,
     sealer: new SealerPool(),
     salt: salt.bytes,
-    known,
+    known: await knownIn(root, target),
     chunksInFlightMax,
     rewrite,
     signal,
   });
+}
+
+async function knownIn(
+  root: Root,
+  { catalog, name, salt, rewrite, known, signal }: PushTarget,
+): Promise<ReadonlyMap<string, StoredChunk>> {
+  if (known !== undefined) return known(root);
+  if (rewrite) return new Map();
+  return knownChunks(catalog, name, { saltId: salt.id, root: root.id, signal });
 }
 
 export function reportOf(
@@ -147,6 +161,6 @@ export function segmentOf({ stored }: ChunkTicket): ChunkSegment {
 }
 
 /** As options of functions that take no undefined signal. */
-export function signalOf({ signal }: PushTarget): { signal?: AbortSignal } {
+export function signalOf({ signal }: Pick<PushTarget, 'signal'>): { signal?: AbortSignal } {
   return signal === undefined ? {} : { signal };
 }

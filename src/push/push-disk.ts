@@ -10,7 +10,14 @@ import { type ErrorCode, ImgstoreError, ioError } from '../base/errors.ts';
 import { blockSizeBytes, chunkSizeMaxBytes, diskSizeMaxBytes, KiB } from '../base/limits.ts';
 import type { Recipe, Segment } from '../recipe/recipe.ts';
 import type { ChunkUploader } from './chunk-uploader.ts';
-import { imageNow, type PushReport, PushSession, type PushTarget, segmentOf } from './commit.ts';
+import {
+  type ConvertTarget,
+  imageNow,
+  type PushReport,
+  PushSession,
+  type PushTarget,
+  segmentOf,
+} from './commit.ts';
 import { DataRegion, type Piece } from './data-region.ts';
 import { LargeFileCutter } from './large-file.ts';
 import { pipelineId } from './pipeline.ts';
@@ -25,21 +32,28 @@ const zeroWindowBytes = 64 * KiB;
 export async function pushDisk(path: string, target: PushTarget): Promise<PushReport> {
   await imageNow(target);
   await using session = await PushSession.open(target);
-  const { uploader } = session;
+  return await session.commit(await convertDisk(path, session.uploader, target), target);
+}
+
+/** The recipe of a raw disk. When it resolves, the uploader has stored every chunk. Errors: as pushDisk. */
+export async function convertDisk(
+  path: string,
+  uploader: ChunkUploader,
+  target: ConvertTarget,
+): Promise<Recipe> {
   const { segments, sizeBytes } = await cutFile(path, uploader, target);
-  const recipe: Recipe = {
+  return {
     diskSizeBytes: sizeBytes,
     metadataSizeBytes: 0,
     segments,
     details: { kind: 'disk', pipeline: pipelineId, saltId: target.salt.id },
   };
-  return await session.commit(recipe, target);
 }
 
 async function cutFile(
   path: string,
   uploader: ChunkUploader,
-  { signal, onProgress }: PushTarget,
+  { signal, onProgress }: ConvertTarget,
 ): Promise<{ segments: Segment[]; sizeBytes: number }> {
   const what = `Cannot push disk ${path}`;
   try {

@@ -2,9 +2,11 @@
 
 import { flattenImage } from '../oci/layer/flatten.ts';
 import type { SourceImage } from '../oci/source-image.ts';
-import type { RecipeDetails } from '../recipe/recipe.ts';
+import type { Recipe, RecipeDetails } from '../recipe/recipe.ts';
 import { assembleDisk } from './assemble.ts';
+import type { ChunkUploader } from './chunk-uploader.ts';
 import {
+  type ConvertTarget,
   imageNow,
   type PushReport,
   PushSession,
@@ -28,7 +30,15 @@ export async function pushImage(image: SourceImage, target: PushTarget): Promise
     return reportOf(before, 'unchanged', { newChunks: 0, newStoredBytes: 0 });
   }
   await using session = await PushSession.open(target);
-  const { uploader } = session;
+  return await session.commit(await convertImage(image, session.uploader, target), target);
+}
+
+/** The recipe of an image. When it resolves, the uploader has stored every chunk. Errors: as pushImage. */
+export async function convertImage(
+  image: SourceImage,
+  uploader: ChunkUploader,
+  target: ConvertTarget,
+): Promise<Recipe> {
   const region = new DataRegion();
   const tree = await flattenImage(image, new ContentWriter(region, uploader), {
     onProgress: progress => target.onProgress({ phase: 'layers', ...progress }),
@@ -47,7 +57,7 @@ export async function pushImage(image: SourceImage, target: PushTarget): Promise
     pipeline: pipelineId,
     saltId: target.salt.id,
   };
-  return await session.commit({ ...disk, details }, target);
+  return { ...disk, details };
 }
 
 /** The same manifest, by the same rules: a push would come to the same recipe. */
