@@ -20,6 +20,12 @@ export interface SourceLayer {
   diffId: OciDigest;
 }
 
+export interface OpenLayerOptions {
+  signal?: AbortSignal;
+  /** The layers that will most likely be opened next, in this order; else all below, top down. */
+  ahead?: readonly number[];
+}
+
 /**
  * Contract: openLayer may be called several times for one layer, and for several layers at once.
  * The iteration ends normally only if the blob's size, its digest and the tar's diffID were all
@@ -36,6 +42,6 @@ export interface SourceImage {
   /** Bottom first. */
   readonly layers: readonly SourceLayer[];
   /** The uncompressed tar. */
-  openLayer(index: number, options: { signal?: AbortSignal }): AsyncIterable<Buffer>;
+  openLayer(index: number, options: OpenLayerOptions): AsyncIterable<Buffer>;
   close(): Promise<void>;
 }

@@ -1,6 +1,7 @@
 /**
  * Downloads of layers ahead of who reads them: while one is being read, the next few have begun. What
- * that saves is the wait for token, redirect and connection of each, and whole small layers.
+ * that saves is the wait for token, redirect and connection of each, and whole small layers. The
+ * reader may say which are next; one that it will not read is not downloaded.
  *
  * Invariants: of each download at most about `aheadPiecesMax` pieces of 64 KiB are in memory, and at
  * most `layersAheadMax` downloads nobody reads yet. A layer is begun ahead of time once at most, so
@@ -9,7 +10,7 @@
 
 import { Readable } from 'node:stream';
 import type { OciDigest } from '../../base/digest.ts';
-import type { ReadOptions } from '../source/blob-source.ts';
+import type { ReadBlobOptions } from '../source/blob-source.ts';
 
 const layersAheadMax = 3;
 /** 8 MiB. */
@@ -23,20 +24,20 @@ export class LayerDownloads {
   readonly #ahead = new Map<OciDigest, Download>();
   readonly #begun = new Set<OciDigest>();
 
-  /** `order` is the one in which the layers are expected to be read. */
+  /** `order` is the one in which the layers are read by who does not say what is next. */
   constructor(order: readonly OciDigest[], start: StartDownload) {
     this.#order = order;
     this.#start = start;
   }
 
-  async *read(digest: OciDigest, { signal }: ReadOptions): AsyncGenerator<Buffer, void> {
+  async *read(digest: OciDigest, { signal, ahead }: ReadBlobOptions): AsyncGenerator<Buffer, void> {
     const download = this.#ahead.get(digest) ?? this.#begin(digest);
     this.#ahead.delete(digest);
     const stop = () => download.stop(signal?.reason);
     signal?.addEventListener('abort', stop, { once: true });
     try {
       signal?.throwIfAborted();
-      this.#beginNext(digest);
+      this.#beginNext(ahead ?? this.#order.slice(this.#order.indexOf(digest) + 1));
       yield* download.pieces();
     } finally {
       signal?.removeEventListener('abort', stop);
@@ -50,9 +51,8 @@ export class LayerDownloads {
     this.#ahead.clear();
   }
 
-  #beginNext(digest: OciDigest): void {
-    const next = this.#order.indexOf(digest) + 1;
-    for (const each of this.#order.slice(next, next + layersAheadMax)) {
+  #beginNext(order: readonly OciDigest[]): void {
+    for (const each of order.slice(0, layersAheadMax)) {
       if (this.#ahead.size >= layersAheadMax || this.#begun.has(each)) continue;
       this.#ahead.set(each, this.#begin(each));
     }

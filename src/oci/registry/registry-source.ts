@@ -9,7 +9,13 @@
 import { type OciDigest, ociDigest } from '../../base/digest.ts';
 import { ImgstoreError } from '../../base/errors.ts';
 import { configSizeMaxBytes, MiB, manifestSizeMaxBytes } from '../../base/limits.ts';
-import { absentBlob, type BlobSource, type ReadOptions, tooLarge } from '../source/blob-source.ts';
+import {
+  absentBlob,
+  type BlobSource,
+  type ReadBlobOptions,
+  type ReadOptions,
+  tooLarge,
+} from '../source/blob-source.ts';
 import {
   type Descriptor,
   documentKind,
@@ -111,7 +117,7 @@ export class RegistrySource implements BlobSource {
     return this.#named(digest)?.sizeBytes;
   }
 
-  async *read(digest: OciDigest, options: ReadOptions): AsyncGenerator<Buffer, void> {
+  async *read(digest: OciDigest, options: ReadBlobOptions): AsyncGenerator<Buffer, void> {
     options.signal?.throwIfAborted();
     const named = this.#named(digest);
     if (named === undefined) throw absentBlob(`blob ${digest} of ${this.reference}`);

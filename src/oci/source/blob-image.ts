@@ -10,12 +10,18 @@ import {
   layerExpansionMax,
   layerSizeAlwaysAllowedBytes,
 } from '../../base/limits.ts';
-import type { SourceImage, SourceLayer, SourcePlatform } from '../source-image.ts';
+import type {
+  OpenLayerOptions,
+  SourceImage,
+  SourceLayer,
+  SourcePlatform,
+} from '../source-image.ts';
 import {
   type BlobName,
   type BlobSource,
   blobLabel,
   checkPresence,
+  type ReadBlobOptions,
   type ReadOptions,
   readBlob,
   readDocument,
@@ -90,10 +96,11 @@ class BlobImage implements SourceImage {
     return this.#source.reference;
   }
 
-  openLayer(index: number, options: { signal?: AbortSignal }): AsyncIterable<Buffer> {
+  openLayer(index: number, { signal, ahead }: OpenLayerOptions): AsyncIterable<Buffer> {
     const layer = this.layers[index];
     if (layer === undefined) throw new RangeError(`there is no layer ${index}`);
-    return readLayer(this.#source, layer, options);
+    const digests = ahead?.map(next => this.layers[next]!.digest);
+    return readLayer(this.#source, layer, { signal, ahead: digests });
   }
 
   close(): Promise<void> {
@@ -110,7 +117,7 @@ export function layerSizeMax(storedSizeBytes: number): number {
 export async function* readLayer(
   source: BlobSource,
   layer: SourceLayer,
-  options: ReadOptions & { sizeMaxBytes?: number },
+  options: ReadBlobOptions & { sizeMaxBytes?: number },
 ): AsyncGenerator<Buffer, void> {
   const blob: BlobName = { kind: 'layer', digest: layer.digest, sizeBytes: layer.sizeBytes };
   const stored = readBlob(source, blob, options);

@@ -22,12 +22,17 @@ export interface BlobSource {
    * The stored bytes, in pieces that belong to the consumer; NOT_FOUND if absent. Ending the
    * iteration early releases everything.
    */
-  read(digest: OciDigest, options: ReadOptions): AsyncIterable<Buffer>;
+  read(digest: OciDigest, options: ReadBlobOptions): AsyncIterable<Buffer>;
   close(): Promise<void>;
 }
 
 export interface ReadOptions {
   signal?: AbortSignal | undefined;
+}
+
+export interface ReadBlobOptions extends ReadOptions {
+  /** Of a layer: those that will most likely be read next, in this order. */
+  ahead?: readonly OciDigest[] | undefined;
 }
 
 export interface BlobName {
@@ -52,7 +57,7 @@ export async function checkPresence(source: BlobSource, blob: BlobName): Promise
 export async function* readBlob(
   source: BlobSource,
   blob: BlobName,
-  options: ReadOptions,
+  options: ReadBlobOptions,
 ): AsyncGenerator<Buffer, void> {
   const hash = new Sha256();
   let seenBytes = 0;

@@ -244,6 +244,24 @@ test('the next layers are begun ahead, a bounded number and amount of them, each
   assert.equal(asked().length, 9, 'who reads again gets no others begun');
 });
 
+test('a reader who says what is next gets no other layers begun', async context => {
+  const tars = Array.from({ length: 6 }, (_, i) =>
+    tarOf([{ path: `${i}`, content: random.bytes(100) }]),
+  );
+  const registry = await OddRegistry.start(context, imageOf(tars));
+  const opened = await openFrom(`${registry.host}/app`);
+  context.after(() => opened.close());
+  registry.requests.length = 0;
+  const layers = opened.layers.map(layer => layer.digest);
+  const asked = () =>
+    registry.requests.map(({ path }) => layers.indexOf(path.split('/').at(-1) as never));
+  for await (const _ of opened.openLayer(5, { ahead: [2] }))
+    await until(() => asked().length > 1, 'the next is begun');
+  assert.deepEqual(asked().sort(), [2, 5]);
+  for await (const _ of opened.openLayer(2, { ahead: [] }));
+  assert.deepEqual(asked().sort(), [2, 5]);
+});
+
 test('what is not wanted any more is ended: by an abort, by a reader who leaves, by the close', async context => {
   const large = [0, 1, 2].map(i => tarOf([{ path: `${i}`, content: Buffer.alloc(30_000_000, i) }]));
   const registry = await OddRegistry.start(context, imageOf(large));
