@@ -11,7 +11,13 @@ import { type ErrorCode, ImgstoreError } from '../base/errors.ts';
 import { nameRecordSizeMaxBytes, recipeSizeMaxBytes } from '../base/limits.ts';
 import type { OwnerKey } from '../keys/keys.ts';
 import { keyNeeded, type OwnerKeys } from '../keys/owner-keys.ts';
-import { formatImageName, type ImageName, nameObjectKey, nameOfObjectKey } from '../recipe/name.ts';
+import {
+  formatImageName,
+  type ImageName,
+  type ImageReference,
+  nameObjectKey,
+  nameOfObjectKey,
+} from '../recipe/name.ts';
 import {
   encodeNameRecord,
   type NameRecord,
@@ -89,19 +95,24 @@ export class Catalog {
 
   /**
    * Which recipe a name means; undefined if there is no such name. Errors: KEY if it is of an owner
-   * whose key is not here, CORRUPT, UNSUPPORTED, and those of the store.
+   * whose key is not here, NOT_FOUND if it is pinned to another recipe, CORRUPT, UNSUPPORTED, and
+   * those of the store.
    */
-  async record(name: ImageName, options: Signal = {}): Promise<NamedRecipe | undefined> {
+  async record(
+    { pinned, ...name }: ImageReference,
+    options: Signal = {},
+  ): Promise<NamedRecipe | undefined> {
     const found = await this.#parsedRecord(name, options);
     if (found === undefined) return undefined;
     const key = await this.#keys.find(found.keyId);
     if (key === undefined) throw keyNeeded(`Cannot open ${formatImageName(name)}`, found.keyId);
     verifyNameRecord(found, name, key);
+    if (pinned !== undefined && pinned !== found.recipeId) throw notPinned(name, found, pinned);
     return { name, recipeId: found.recipeId, pushed: found.pushed };
   }
 
   /** As record, and opens the recipe. CORRUPT as well if the recipe is gone. */
-  async resolve(name: ImageName, options: Signal = {}): Promise<Resolved | undefined> {
+  async resolve(name: ImageReference, options: Signal = {}): Promise<Resolved | undefined> {
     // Neither waits for the other: on S3 each takes tens of milliseconds.
     const reading = this.record(name, options);
     reading.catch(() => {});
@@ -120,10 +131,11 @@ export class Catalog {
   }
 
   /** As resolve; no such name is NOT_FOUND. */
-  async open(name: ImageName, options: Signal = {}): Promise<Resolved> {
+  async open(name: ImageReference, options: Signal = {}): Promise<Resolved> {
     const resolved = await this.resolve(name, options);
-    if (resolved === undefined) throw noSuchName(name);
-    return resolved;
+    if (resolved !== undefined) return resolved;
+    await this.#roots.refresh(); // a store that is gone has no names either
+    throw noSuchName(name);
   }
 
   /**
@@ -308,6 +320,13 @@ async function intactRecipe(
     if (hasCode(error, ['LIMIT'])) return undefined;
     throw error;
   }
+}
+
+function notPinned(name: ImageName, found: NameRecord, pinned: RecipeId): ImgstoreError {
+  const state = `it means recipe ${found.recipeId}, pushed ${found.pushed}, not ${pinned}`;
+  return new ImgstoreError('NOT_FOUND', `Cannot open ${formatImageName(name)}: ${state}`, {
+    hint: 'It was pushed again, or somebody put an older record in its place.',
+  });
 }
 
 export function noSuchName(name: ImageName): ImgstoreError {

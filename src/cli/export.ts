@@ -11,7 +11,7 @@ import { type ExportOptions, writeTar } from '../export/tar.ts';
 import { ChunkReader } from '../image/chunk-reader.ts';
 import { DecodedCache } from '../image/decoded-cache.ts';
 import { LazyDisk } from '../image/lazy-disk.ts';
-import { formatImageName, parseImageName } from '../recipe/name.ts';
+import { formatImageName, parseImageReference } from '../recipe/name.ts';
 import type { Recipe } from '../recipe/recipe.ts';
 import { type Command, type CommandResult, storeOption, usageError } from './command.ts';
 import { openForReading } from './open.ts';
@@ -34,7 +34,7 @@ A file appears when all of it is written, not before.`,
   positionals: { min: 2, max: 2 },
 
   async run(context): Promise<CommandResult> {
-    const name = parseImageName(context.positionals[0]!);
+    const name = parseImageReference(context.positionals[0]!);
     const target = context.positionals[1]!;
     const kind = /^(oci|tar|disk):(.+)$/s.exec(target);
     if (kind === null) {

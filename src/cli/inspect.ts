@@ -5,7 +5,7 @@ import type { ChunkId, RecipeId } from '../base/digest.ts';
 import { describeError, ImgstoreError } from '../base/errors.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import { type ImageConfig, parseImageConfig } from '../container/image-config.ts';
-import { formatImageName, parseImageName } from '../recipe/name.ts';
+import { formatImageName, parseImageReference } from '../recipe/name.ts';
 import { type Recipe, sealedSizes, storedSize } from '../recipe/recipe.ts';
 import { type Command, type CommandResult, storeOption } from './command.ts';
 import { formatBytes, formatFields, formatShare } from './format.ts';
@@ -18,7 +18,7 @@ interface Sharing {
 }
 
 export const command: Command = {
-  usage: 'NAME[:TAG]',
+  usage: 'NAME[:TAG][@RECIPE]',
   summary: 'show one image: config, sizes, chunks, what it shares',
   description: `
 Shows what the image is, how large its disk is and what it takes in the store, and how much of that
@@ -28,7 +28,7 @@ each other name shares with it.`,
 
   async run(context): Promise<CommandResult> {
     const opened = await openForReading(context);
-    const name = parseImageName(context.positionals[0]!);
+    const name = parseImageReference(context.positionals[0]!);
     const { recipe, recipeId, pushed } = await opened.catalog.open(name, {
       signal: context.signal,
     });

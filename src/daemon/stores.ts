@@ -13,7 +13,7 @@ import { verified } from '../cache/verified.ts';
 import { Catalog } from '../catalog/catalog.ts';
 import { ChunkReader } from '../image/chunk-reader.ts';
 import type { DecodedCache } from '../image/decoded-cache.ts';
-import { keyNeeded, type OwnerKeys } from '../keys/owner-keys.ts';
+import type { OwnerKeys } from '../keys/owner-keys.ts';
 import { openStore } from '../store/open-store.ts';
 import { Roots } from '../store/roots.ts';
 
@@ -48,16 +48,10 @@ export class Stores {
   }
 
   /**
-   * The store at a location. Its roots are looked up anew when something is resolved. `keyId`: the
-   * key that the user means, if it is not one of the keys folder. Errors: KEY, those of openStore.
+   * The store at a location. Its roots are looked up anew when something is resolved. Errors: those
+   * of openStore.
    */
-  async get(
-    location: string,
-    { keyId }: { keyId?: string | undefined } = {},
-  ): Promise<ServedStore> {
-    if (keyId !== undefined && (await this.#options.ownerKeys.find(keyId)) === undefined) {
-      throw keyNeeded('Cannot mount: the daemon does not have your key', keyId);
-    }
+  async get(location: string): Promise<ServedStore> {
     const serving = this.#served.get(location) ?? this.#serve(location);
     this.#served.set(location, serving);
     try {

@@ -16,7 +16,7 @@ import { containerOf, deleteContainer } from '../container/runtime.ts';
 import { listMounts } from '../fuse/mount.ts';
 import type { FuseServer } from '../fuse/server.ts';
 import { LazyDisk } from '../image/lazy-disk.ts';
-import { formatImageName, parseImageName } from '../recipe/name.ts';
+import { formatImageName, type ImageReference, parseImageReference } from '../recipe/name.ts';
 import { storedSize } from '../recipe/recipe.ts';
 import { FailureLog } from './failure-log.ts';
 import { mountLayers, unmountLayers } from './layers.ts';
@@ -37,6 +37,13 @@ export interface WorkerOptions {
   stores: Stores;
   fuse: FuseServer;
   log: Log;
+}
+
+interface BuildOptions {
+  ownFolder: boolean;
+  reference: ImageReference;
+  keyId: string | undefined;
+  signal: AbortSignal;
 }
 
 interface Mount {
@@ -152,6 +159,7 @@ export class Worker {
   async #mount(request: MountRequest, signal: AbortSignal): Promise<Mount> {
     const started = performance.now();
     const { table } = this.#options;
+    const reference = parseImageReference(request.name);
     const serial = await table.newSerial();
     const id = `m${serial}`;
     const ownFolder = request.dir === undefined;
@@ -162,7 +170,7 @@ export class Worker {
         format: 1,
         id,
         serial,
-        name: formatImageName(parseImageName(request.name)),
+        name: formatImageName(reference),
         store: request.store,
         recipe: '',
         dir,
@@ -171,7 +179,8 @@ export class Worker {
         state: 'mounting',
         ...(containerRuntime === undefined ? {} : { containerRuntime }),
       };
-      const mount = await this.#build(record, { ownFolder, keyId: request.keyId, signal });
+      const { keyId } = request;
+      const mount = await this.#build(record, { ownFolder, reference, keyId, signal });
       mount.mountMs = performance.now() - started;
       this.#mounts.set(id, mount);
       return mount;
@@ -182,16 +191,15 @@ export class Worker {
 
   async #build(
     record: MountRecord,
-    {
-      ownFolder,
-      keyId,
-      signal,
-    }: { ownFolder: boolean; keyId?: string | undefined; signal: AbortSignal },
+    { ownFolder, reference, keyId, signal }: BuildOptions,
   ): Promise<Mount> {
     const { stores, table, fuse, log } = this.#options;
-    const store = await stores.get(record.store, { keyId });
-    const name = parseImageName(record.name);
-    const { recipe, recipeId } = await store.catalog.open(name, { signal });
+    const store = await stores.get(record.store);
+    const { recipe, recipeId } = await store.catalog
+      .open(reference, { signal })
+      .catch((error: unknown) => {
+        throw keyId === undefined ? error : keyOfOtherEnvironment(error, keyId);
+      });
     record.recipe = recipeId;
     if (record.as === 'erofs' && recipe.details.kind === 'disk') {
       throw new ImgstoreError('UNSUPPORTED', `Cannot mount ${record.name}: it is a raw disk`, {
@@ -304,6 +312,15 @@ export class Worker {
       mountMs: mount.mountMs,
     };
   }
+}
+
+/** An image needs the key of the user's environment: it is there, but not in the daemon's. */
+function keyOfOtherEnvironment(error: unknown, keyId: string): unknown {
+  const isNeeded = error instanceof ImgstoreError && error.code === 'KEY';
+  if (!isNeeded || !error.message.includes(keyId)) return error;
+  const hint =
+    'The daemon was started without your IMGSTORE_KEY: end it (imgstore daemon stop), then run it again.';
+  return new ImgstoreError('KEY', error.message, { hint, cause: error });
 }
 
 async function isMountPoint(path: string): Promise<boolean> {

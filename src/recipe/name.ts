@@ -6,6 +6,7 @@
  * one object key, and neither is that of another.
  */
 
+import { isHexDigest, parseRecipeId, type RecipeId } from '../base/digest.ts';
 import { ImgstoreError } from '../base/errors.ts';
 
 export interface ImageName {
@@ -15,6 +16,12 @@ export interface ImageName {
 }
 
 export const defaultTag = 'latest';
+/** A name as readers give it, with what it has to mean. */
+export interface ImageReference extends ImageName {
+  /** The only recipe that the name may mean: what holds off who rolls a name back. */
+  pinned?: RecipeId;
+}
+
 /** As the distribution project limits them. */
 export const imageNameLengthMax = 255;
 
@@ -35,6 +42,19 @@ export function parseImageName(text: string): ImageName {
     });
   }
   return { name, tag };
+}
+
+/** `NAME[:TAG][@RECIPE]`. Errors: USAGE. */
+export function parseImageReference(text: string): ImageReference {
+  const at = text.lastIndexOf('@');
+  if (at === -1) return parseImageName(text);
+  const id = text.slice(at + 1);
+  if (isHexDigest(id)) return { ...parseImageName(text.slice(0, at)), pinned: parseRecipeId(id) };
+  throw new ImgstoreError(
+    'USAGE',
+    `Cannot use ${JSON.stringify(clipped(text))}: what follows the @ is not a recipe id`,
+    { hint: 'imgstore inspect shows it: 64 hexadecimal digits.' },
+  );
 }
 
 /** `NAME:TAG`: parseImageName reads it back. */

@@ -260,3 +260,52 @@ test('a recipe whose header is damaged, which its id does not show, is mended by
   await catalog.commit(app, fixedRecipe(), { now: later, rewrite: true });
   assert.deepEqual((await catalog.resolve(app))?.recipe, fixedRecipe());
 });
+
+test('rollback of a name: a pin holds it, whatever record the store puts in place', async () => {
+  const key = `names/${nameObjectKey(app)}`;
+  const first = await catalog.commit(app, recipeOf('1'), { now });
+  const older = store.objects.get(key)!;
+  const second = await catalog.commit(app, recipeOf('2'), { now: later });
+  const pinned = { ...app, pinned: second.recipeId };
+  assert.equal((await catalog.open(pinned)).recipe.details.pipeline, '2');
+  store.objects.set(key, older);
+  // The owner made the older record too: nothing in it tells that it is not the newest.
+  assert.equal((await catalog.open(app)).recipeId, first.recipeId);
+  const reason = new RegExp(`means recipe ${first.recipeId}.*not ${second.recipeId}`);
+  await rejectsWith(catalog.open(pinned), 'NOT_FOUND', reason);
+});
+
+test('each image is opened with the key that it names, of whichever owner', async () => {
+  const theirs = parseImageName('theirs');
+  await catalog.commit(app, fixedRecipe(), { now });
+  await new TestCatalog(store, otherKey).commit(theirs, recipeOf('x'), { now });
+  const both = new TestCatalog(store, ownerKey, otherKey);
+  assert.deepEqual((await both.open(app)).recipe, fixedRecipe());
+  assert.deepEqual((await both.open(theirs)).recipe, recipeOf('x'));
+  const states = [...(await listed(both)).values()].map(({ state }) => state);
+  assert.deepEqual(states, ['readable', 'readable']);
+});
+
+test('a recipe of an older root is found, and says where it lies', async () => {
+  const { recipeId } = await catalog.commit(app, fixedRecipe(), { now });
+  await store.put('states/r0002.opened', Buffer.alloc(0), { ifAbsent: true });
+  const fresh = new TestCatalog(store);
+  const resolved = await fresh.open(app);
+  assert.equal(resolved.root, 'r0001');
+  assert.ok(await fresh.chunkIds(recipeId));
+  const again = await fresh.commit(app, fixedRecipe(), { now: later });
+  assert.equal(again.changed, 'unchanged');
+  assert.equal((await fresh.open(app)).root, 'r0002', 'the push stored it in its own root');
+});
+
+test('the name is not written if the root was lost while the recipe was', async () => {
+  const lost = new ImgstoreError('BUSY', 'Cannot push to root r0001: it was collected');
+  const target = {
+    root: await catalog.roots.active(),
+    check: async () => {
+      throw lost;
+    },
+  };
+  await rejectsWith(catalog.commit(app, fixedRecipe(), { now, target }), 'BUSY', /collected/);
+  assert.equal(await catalog.record(app), undefined);
+});

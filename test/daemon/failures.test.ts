@@ -142,7 +142,7 @@ test('the store goes and comes back under a mount', async context => {
   renameSync(`${home.home}/store`, `${home.home}/away`);
   assert.throws(() => readFileSync(`${dir}/srv/noise`), { code: 'EIO' });
   const mount = await home.run(['mount', 'small', home.path('home')]);
-  assert.match(mount.stderr, /^imgstore: Cannot open the store [^\n]*: no store is there[^\n]*\n$/);
+  assert.match(mount.stderr, /^imgstore: Cannot open the store [^\n]*: it is gone[^\n]*\n$/);
   renameSync(`${home.home}/away`, `${home.home}/store`);
   assertSameBytes(readFileSync(`${dir}/srv/noise`), noise);
 });

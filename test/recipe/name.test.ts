@@ -7,6 +7,7 @@ import {
   nameObjectKey,
   nameOfObjectKey,
   parseImageName,
+  parseImageReference,
 } from '../../src/recipe/name.ts';
 import { type Random, seeded } from '../support/random.ts';
 
@@ -112,4 +113,25 @@ test('the longest names fit the keys of a store, with a prefix in front', () => 
   const key = nameObjectKey(longest);
   assert.ok(key.length <= objectKeyLengthMaxBytes - 100, `${key.length}`);
   for (const part of key.split('/')) assert.ok(part.length <= objectKeyPartLengthMaxBytes);
+});
+
+test('a reference may pin the recipe that its name has to mean', () => {
+  const id = '0123456789abcdef'.repeat(4);
+  assert.deepEqual(parseImageReference('team/app:1'), { name: 'team/app', tag: '1' });
+  assert.deepEqual(parseImageReference(`team/app:1@${id}`), {
+    name: 'team/app',
+    tag: '1',
+    pinned: id,
+  });
+  assert.equal(parseImageReference(`app@${id}`).tag, 'latest');
+  for (const text of [
+    'app@',
+    'app@x',
+    `app@${id}0`,
+    `app@${id.toUpperCase()}`,
+    `@${id}`,
+    `a@b@${id}`,
+  ]) {
+    assert.throws(() => parseImageReference(text), { code: 'USAGE' }, text);
+  }
 });
