@@ -22,7 +22,12 @@ export function openForReading(context: CommandContext): Promise<Opened> {
 export async function openForPush(context: CommandContext): Promise<Opened & { salt: DedupSalt }> {
   const { settings, env } = context;
   const opened = await open(context, { create: true });
-  const salt = await loadDedupSalt({ directory: settings.keysDirectory, env });
+  const salt = await loadDedupSalt({
+    directory: settings.keysDirectory,
+    env,
+    domain: context.option('domain'),
+    now: context.now,
+  });
   return { ...opened, salt };
 }
 

@@ -34,6 +34,11 @@ SOURCE is one of
       type: 'boolean',
       help: 'speak HTTP without TLS to the registry; loopback needs no flag',
     },
+    domain: {
+      type: 'string',
+      value: 'NAME',
+      help: 'dedup with what was pushed in this domain only; its secret is made at first use',
+    },
     force: { type: 'boolean', help: 'store every chunk again, which mends damaged ones' },
   },
   positionals: { min: 2, max: 2 },

@@ -10,7 +10,12 @@ import type { Catalog, Resolved } from '../catalog/catalog.ts';
 import type { DedupSalt } from '../keys/keys.ts';
 import type { FlattenProgress } from '../oci/layer/flatten.ts';
 import type { ImageName } from '../recipe/name.ts';
-import { type ChunkSegment, type Recipe, storedSize } from '../recipe/recipe.ts';
+import {
+  type ChunkSegment,
+  type Recipe,
+  type RecipeDetails,
+  storedSize,
+} from '../recipe/recipe.ts';
 import { SealerPool } from '../seal/sealer-pool.ts';
 import { RootLease } from '../store/lease.ts';
 import type { Root, Roots } from '../store/roots.ts';
@@ -21,7 +26,7 @@ import { knownChunks } from './known-chunks.ts';
  * Chunks being sealed and stored at once, at most 3 MiB of memory each: enough to keep every thread
  * of the pool and the store's disk busy.
  */
-const chunksInFlightMax = 16;
+export const chunksInFlightMax = 16;
 
 export type PushProgress =
   | (FlattenProgress & { phase: 'layers' })
@@ -151,6 +156,18 @@ export function reportOf(
     contentBytes: recipe.details.contentBytes ?? recipe.diskSizeBytes,
     ...storedSize(recipe),
     ...added,
+  };
+}
+
+/** What finds the salt again, for a repair. */
+export function saltDetails(
+  salt: DedupSalt,
+): Pick<RecipeDetails, 'saltId' | 'saltDomain' | 'saltEpoch'> {
+  const { id, domain, epoch } = salt;
+  return {
+    saltId: id,
+    ...(domain !== undefined && { saltDomain: domain }),
+    ...(epoch !== undefined && { saltEpoch: epoch }),
   };
 }
 

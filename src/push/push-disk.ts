@@ -16,6 +16,7 @@ import {
   type PushReport,
   PushSession,
   type PushTarget,
+  saltDetails,
   segmentOf,
 } from './commit.ts';
 import { DataRegion, type Piece } from './data-region.ts';
@@ -46,7 +47,7 @@ export async function convertDisk(
     diskSizeBytes: sizeBytes,
     metadataSizeBytes: 0,
     segments,
-    details: { kind: 'disk', pipeline: pipelineId, saltId: target.salt.id },
+    details: { kind: 'disk', pipeline: pipelineId, ...saltDetails(target.salt) },
   };
 }
 

@@ -12,6 +12,7 @@ import {
   PushSession,
   type PushTarget,
   reportOf,
+  saltDetails,
   signalOf,
 } from './commit.ts';
 import { ContentWriter } from './content-writer.ts';
@@ -55,7 +56,7 @@ export async function convertImage(
     inodeCount,
     contentBytes,
     pipeline: pipelineId,
-    saltId: target.salt.id,
+    ...saltDetails(target.salt),
   };
   return { ...disk, details };
 }
