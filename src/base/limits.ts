@@ -76,6 +76,10 @@ export const sparseFillMaxBytes = 64 * GiB;
 /** A layer may unpack to this much in any case, and beyond it to this multiple of its size. */
 export const layerSizeAlwaysAllowedBytes = 16 * GiB;
 export const layerExpansionMax = 200;
+/** What is noted of one layer for the next push: some 100 bytes an entry. */
+export const layerMemoSizeMaxBytes = 256 * MiB;
+/** Of all layers, on the disk of who pushes. */
+export const layerMemosMaxBytes = 1 * GiB;
 /** What a decoder may allocate for a frame: the zstd tool refuses more as well, unless told. */
 export const zstdWindowMaxBytes = 128 * MiB;
 
