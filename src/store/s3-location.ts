@@ -33,6 +33,9 @@ export function parseS3Location(url: string, endpointDefault = ''): S3Location {
   if (!bucketPattern.test(bucket)) {
     throw wrong('the bucket is not named by 3 to 63 of a-z, 0-9, - and .');
   }
+  if (bucket.endsWith('--x-s3')) {
+    throw wrong('a directory bucket (S3 Express One Zone) has sessions of its own: not supported');
+  }
   const prefix = path.replace(/\/$/, '');
   // With a slash and a key it stays below the 1024 bytes that S3 allows.
   if (prefix !== '' && !isObjectKey(prefix)) {

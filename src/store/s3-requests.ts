@@ -3,16 +3,14 @@
  * an answer may hold, ended by the caller's signal, and without retries (those are retrying.ts).
  */
 
-import { Agent as HttpAgent } from 'node:http';
-import { Agent as HttpsAgent } from 'node:https';
-import { pipeline, Readable, Transform } from 'node:stream';
-import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3';
-import { ImgstoreError } from '../base/errors.ts';
+import type { S3Client } from '@aws-sdk/client-s3';
 import { Limiter } from '../base/limiter.ts';
-import { KiB, MiB } from '../base/limits.ts';
+import { KiB } from '../base/limits.ts';
 import { RetryableFault } from '../base/retry.ts';
+import { makeS3Client } from './s3-client.ts';
 import { s3Fault } from './s3-fault.ts';
 import { formatS3Location, type S3Location } from './s3-location.ts';
+import { type ObjectAnswer, type ObjectRequest, ObjectRequests } from './s3-objects.ts';
 
 export interface S3RequestOptions {
   /** Requests, and so connections, at once. Enough for the latency of S3, few for a small service. */
@@ -23,30 +21,23 @@ export interface S3RequestOptions {
 
 /** What the work of a request needs. */
 export interface RequestInHand {
+  /** For commands that are not about one object. */
   client: S3Client;
   /** For `client.send`. */
   sending: { abortSignal: AbortSignal };
+  send(request: ObjectRequest): Promise<ObjectAnswer>;
   /** Gives time for so many bytes of the answer from now on. */
   allowBytes(sizeBytes: number): void;
-}
-
-/** What the SDK hands to its middleware. */
-interface HttpAnswer {
-  statusCode: number;
-  headers: Readonly<Record<string, string>>;
-  body: unknown;
 }
 
 const requestsMaxDefault = 32;
 const answerTimeoutMsDefault = 15_000;
 /** Slower than this, a connection is as good as broken. */
 const rateMinBytesPerMs = (64 * KiB) / 1000;
-const regionDefault = 'us-east-1';
-/** A page of 1000 keys of 1024 bytes, each byte escaped twice, is below. */
-const documentSizeMaxBytes = 16 * MiB;
 
 export class S3Requests {
   readonly #client: S3Client;
+  readonly #objects: ObjectRequests;
   readonly #location: S3Location;
   readonly #limiter: Limiter;
   readonly #answerTimeoutMs: number;
@@ -56,19 +47,8 @@ export class S3Requests {
     this.#location = location;
     this.#limiter = new Limiter(requestsMax);
     this.#answerTimeoutMs = options.answerTimeoutMs ?? answerTimeoutMsDefault;
-    const agent = { keepAlive: true, maxSockets: requestsMax, scheduling: 'lifo' } as const;
-    this.#client = new S3Client({
-      ...endpointAndRegion(location),
-      maxAttempts: 1,
-      requestHandler: { httpAgent: new HttpAgent(agent), httpsAgent: new HttpsAgent(agent) },
-      // The signature covers the SHA-256 of a body, which the service checks; ids and seals cover
-      // what comes back. The SDK's own CRCs would be a third, and not every service knows them.
-      requestChecksumCalculation: 'WHEN_REQUIRED',
-      responseChecksumValidation: 'WHEN_REQUIRED',
-      // The SDK would open a connection for each.
-      expectContinueHeader: false,
-    });
-    this.#boundAnswers();
+    this.#client = makeS3Client(location, requestsMax);
+    this.#objects = new ObjectRequests(this.#client, location.bucket);
   }
 
   /** `what` is "<do> <what>". Errors: those of s3Fault, and the signal's reason. */
@@ -99,6 +79,7 @@ export class S3Requests {
       return await work({
         client: this.#client,
         sending: { abortSignal: stop.signal },
+        send: request => this.#objects.send(request, stop.signal),
         allowBytes,
       });
     } catch (error) {
@@ -116,37 +97,6 @@ export class S3Requests {
       this.#limiter.release();
     }
   }
-
-  /** The SDK gathers documents and errors whole before it looks at them, however long they are. */
-  #boundAnswers(): void {
-    this.#client.middlewareStack.add(
-      (next, { commandName }) =>
-        async args => {
-          const result = await next(args);
-          const response = result.response as HttpAnswer;
-          const isObject = commandName === 'GetObjectCommand' && response.statusCode === 200;
-          // A stated length holds; a gate on every body would cost 5 % of a request's time.
-          const isSmall = Number(response.headers['content-length']) <= documentSizeMaxBytes;
-          if (!isObject && !isSmall && response.body instanceof Readable) {
-            response.body = limited(response.body, documentSizeMaxBytes);
-          }
-          return result;
-        },
-      { step: 'deserialize', priority: 'low', name: 'imgstoreBoundAnswers' },
-    );
-  }
-}
-
-/** A service of one's own has no host name for each bucket, and takes any region. */
-function endpointAndRegion({ endpoint, region }: S3Location): S3ClientConfig {
-  if (endpoint === undefined) return region === undefined ? {} : { region };
-  const settings = new S3Client({});
-  let configured: Promise<string> | undefined;
-  const regionOfSettings = () => {
-    configured ??= settings.config.region().catch(() => regionDefault);
-    return configured;
-  };
-  return { endpoint, region: region ?? regionOfSettings, forcePathStyle: true };
 }
 
 function tooLate(what: string, waitMs: number): RetryableFault {
@@ -154,19 +104,4 @@ function tooLate(what: string, waitMs: number): RetryableFault {
   return new RetryableFault(`${what}: no answer within ${seconds} s`, {
     hint: 'The service or the way to it is too slow: run it again later.',
   });
-}
-
-function limited(body: Readable, sizeMaxBytes: number): Readable {
-  let sizeBytes = 0;
-  const gate = new Transform({
-    transform(piece: Buffer, _encoding, done) {
-      sizeBytes += piece.length;
-      if (sizeBytes <= sizeMaxBytes) return done(null, piece);
-      done(
-        new ImgstoreError('LIMIT', `Cannot read an answer of S3: more than ${sizeMaxBytes} bytes`),
-      );
-    },
-  });
-  // The gate's reader gets the error.
-  return pipeline(body, gate, () => {});
 }

@@ -7,23 +7,16 @@
  * does not show it, so that a place with nothing else is empty.
  */
 
-import type { Readable } from 'node:stream';
-import {
-  CopyObjectCommand,
-  DeleteObjectCommand,
-  GetObjectCommand,
-  HeadObjectCommand,
-  ListObjectsV2Command,
-  type ListObjectsV2CommandOutput,
-  PutObjectCommand,
-} from '@aws-sdk/client-s3';
+import { ListObjectsV2Command, type ListObjectsV2CommandOutput } from '@aws-sdk/client-s3';
 import { ImgstoreError } from '../base/errors.ts';
+import { KiB } from '../base/limits.ts';
 import type { CopyingStore } from './copying-store.ts';
 import { checkKeyPrefix, checkObjectKey } from './object-key.ts';
 import type { GetObjectOptions, ObjectStat, PutOptions, PutOutcome } from './object-store.ts';
 import { type ListPage, listPages, type PagedStore } from './retrying.ts';
 import { BadAnswer, codeOf, isAbsence, statusOf } from './s3-fault.ts';
 import { formatS3Location, type S3Location } from './s3-location.ts';
+import { failureIn, gather } from './s3-objects.ts';
 import { type S3RequestOptions, S3Requests } from './s3-requests.ts';
 
 export interface S3StoreOptions extends S3RequestOptions {
@@ -35,6 +28,8 @@ export interface S3StoreOptions extends S3RequestOptions {
 const reservedPart = 'tmp';
 const probeKey = `${reservedPart}/if-none-match`;
 const pageKeysMaxDefault = 1000;
+/** Of an answer that tells of success. */
+const answerSizeMaxBytes = 64 * KiB;
 
 type Aborting = { signal?: AbortSignal };
 
@@ -56,21 +51,20 @@ export class S3Store implements PagedStore, CopyingStore {
   }
 
   async get(key: string, { sizeMaxBytes, signal }: GetObjectOptions): Promise<Buffer | undefined> {
-    const address = this.#addressOf(key);
+    const fullKey = this.#fullKeyOf(key);
     return this.#requests.run(`read ${key}`, { signal }, async request => {
-      const output = await request.client
-        .send(new GetObjectCommand(address), request.sending)
-        .catch(unlessAbsent);
-      if (output === undefined) return undefined;
-      const body = output.Body as Readable;
-      const sizeBytes = output.ContentLength ?? sizeMaxBytes;
+      const answer = await request.send({ method: 'GET', key: fullKey }).catch(unlessAbsent);
+      if (answer === undefined) return undefined;
+      const stated = answer.headers['content-length'];
+      const sizeBytes = stated === undefined ? sizeMaxBytes : Number(stated);
       if (sizeBytes > sizeMaxBytes) {
-        body.destroy();
+        answer.body.destroy();
         throw tooLarge(key, sizeMaxBytes);
       }
       request.allowBytes(sizeBytes);
-      const bytes = await gather(body, key, sizeMaxBytes);
-      if (output.ContentLength !== undefined && bytes.length !== sizeBytes) {
+      const bytes = await gather(answer.body, sizeMaxBytes);
+      if (bytes === undefined) throw tooLarge(key, sizeMaxBytes);
+      if (stated !== undefined && bytes.length !== sizeBytes) {
         throw new BadAnswer('the answer ended early');
       }
       return bytes;
@@ -78,15 +72,18 @@ export class S3Store implements PagedStore, CopyingStore {
   }
 
   async stat(key: string, { signal }: Aborting = {}): Promise<ObjectStat | undefined> {
-    const address = this.#addressOf(key);
-    return this.#requests.run(`look up ${key}`, { signal }, async ({ client, sending }) => {
-      const output = await client.send(new HeadObjectCommand(address), sending).catch(unlessAbsent);
-      return output && objectStat(key, output.ContentLength, output.LastModified);
+    const fullKey = this.#fullKeyOf(key);
+    return this.#requests.run(`look up ${key}`, { signal }, async request => {
+      const answer = await request.send({ method: 'HEAD', key: fullKey }).catch(unlessAbsent);
+      if (answer === undefined) return undefined;
+      await gather(answer.body, 0);
+      const { 'content-length': size = 'none', 'last-modified': time = '' } = answer.headers;
+      return objectStat(key, Number(size), new Date(time));
     });
   }
 
   async put(key: string, bytes: Uint8Array, { ifAbsent, signal }: PutOptions): Promise<PutOutcome> {
-    this.#addressOf(key);
+    this.#fullKeyOf(key);
     signal?.throwIfAborted();
     if (!ifAbsent) return this.#put(key, bytes, { signal });
     if (await this.hasConditionalWrites()) {
@@ -108,7 +105,7 @@ export class S3Store implements PagedStore, CopyingStore {
     { page, signal }: { page?: string | undefined; signal?: AbortSignal },
   ): Promise<ListPage> {
     checkKeyPrefix(prefix);
-    if (prefix !== '') this.#addressOf(prefix);
+    if (prefix !== '') this.#fullKeyOf(prefix);
     const command = new ListObjectsV2Command({
       Bucket: this.#bucket,
       Prefix: this.#base + (prefix === '' ? '' : `${prefix}/`),
@@ -129,21 +126,26 @@ export class S3Store implements PagedStore, CopyingStore {
   }
 
   async remove(key: string, { signal }: Aborting = {}): Promise<void> {
-    const address = this.#addressOf(key);
-    await this.#requests.run(`remove ${key}`, { signal }, ({ client, sending }) =>
-      client.send(new DeleteObjectCommand(address), sending).catch(unlessAbsent),
-    );
+    const fullKey = this.#fullKeyOf(key);
+    await this.#requests.run(`remove ${key}`, { signal }, async request => {
+      const answer = await request.send({ method: 'DELETE', key: fullKey }).catch(unlessAbsent);
+      if (answer !== undefined) await gather(answer.body, answerSizeMaxBytes);
+    });
   }
 
   async copy(from: string, to: string, { signal }: Aborting = {}): Promise<boolean> {
-    const source = this.#addressOf(from);
-    const command = new CopyObjectCommand({
-      ...this.#addressOf(to),
-      CopySource: `${source.Bucket}/${source.Key.split('/').map(encodeURIComponent).join('/')}`,
-    });
-    return this.#requests.run(`copy ${from}`, { signal }, async ({ client, sending }) => {
-      const output = await client.send(command, sending).catch(unlessAbsent);
-      return output !== undefined;
+    const source = `${this.#bucket}/${this.#fullKeyOf(from)}`;
+    const headers = { 'x-amz-copy-source': source.split('/').map(encodeURIComponent).join('/') };
+    const key = this.#fullKeyOf(to);
+    return this.#requests.run(`copy ${from}`, { signal }, async request => {
+      const answer = await request.send({ method: 'PUT', key, headers }).catch(unlessAbsent);
+      if (answer === undefined) return false;
+      // The service may answer before it has copied, and fail afterwards.
+      request.allowBytes(0);
+      const text = (await gather(answer.body, answerSizeMaxBytes))?.toString() ?? '';
+      if (text.includes('<CopyObjectResult')) return true;
+      if (!text.includes('<Error')) throw new BadAnswer('the answer tells of no copy');
+      throw failureIn(text, { ...answer, status: 500 });
     });
   }
 
@@ -181,17 +183,17 @@ export class S3Store implements PagedStore, CopyingStore {
     bytes: Uint8Array,
     { onlyIfAbsent = false, signal }: { onlyIfAbsent?: boolean; signal?: AbortSignal | undefined },
   ): Promise<PutOutcome> {
-    const command = new PutObjectCommand({
-      Bucket: this.#bucket,
-      Key: this.#base + key,
-      Body: bytes,
-      ContentLength: bytes.length,
-      ...(onlyIfAbsent && { IfNoneMatch: '*' }),
-    });
+    const request = {
+      method: 'PUT',
+      key: this.#base + key,
+      body: bytes,
+      ...(onlyIfAbsent && { headers: { 'if-none-match': '*' } }),
+    } as const;
     const sized = { signal, bodyBytes: bytes.length };
-    return this.#requests.run(`write ${key}`, sized, async ({ client, sending }) => {
+    return this.#requests.run(`write ${key}`, sized, async ({ send }) => {
       try {
-        await client.send(command, sending);
+        const answer = await send(request);
+        await gather(answer.body, answerSizeMaxBytes);
         return 'created';
       } catch (error) {
         if (onlyIfAbsent && statusOf(error) === 412) return 'exists';
@@ -201,12 +203,12 @@ export class S3Store implements PagedStore, CopyingStore {
     });
   }
 
-  #addressOf(key: string): { Bucket: string; Key: string } {
+  #fullKeyOf(key: string): string {
     checkObjectKey(key);
     if (key.split('/', 1)[0] === reservedPart) {
       throw new ImgstoreError('USAGE', `Cannot use ${key} as a key: ${reservedPart}/ is reserved`);
     }
-    return { Bucket: this.#bucket, Key: this.#base + key };
+    return this.#base + key;
   }
 
   #objectsOf(output: ListObjectsV2CommandOutput, prefix: string): ObjectStat[] {
@@ -238,27 +240,19 @@ function unlessAbsent(error: unknown): undefined {
   if (!isAbsence(error)) throw error;
 }
 
-async function gather(body: Readable, key: string, sizeMaxBytes: number): Promise<Buffer> {
-  const pieces: Buffer[] = [];
-  let sizeBytes = 0;
-  for await (const piece of body as AsyncIterable<Buffer>) {
-    sizeBytes += piece.length;
-    // Leaving the loop closes the connection.
-    if (sizeBytes > sizeMaxBytes) throw tooLarge(key, sizeMaxBytes);
-    pieces.push(piece);
-  }
-  return Buffer.concat(pieces, sizeBytes);
-}
-
 function tooLarge(key: string, sizeMaxBytes: number): ImgstoreError {
   return new ImgstoreError('LIMIT', `Cannot read ${key}: it has more than ${sizeMaxBytes} bytes`);
 }
 
-function objectStat(key: string, size: number | undefined, modified: Date | undefined): ObjectStat {
-  if (size === undefined || modified === undefined) {
+function objectStat(
+  key: string,
+  sizeBytes = Number.NaN,
+  modified = new Date(Number.NaN),
+): ObjectStat {
+  if (!Number.isSafeInteger(sizeBytes) || Number.isNaN(modified.getTime())) {
     throw new BadAnswer('the answer tells of an object without size or time');
   }
-  return { key, sizeBytes: size, modified };
+  return { key, sizeBytes, modified };
 }
 
 /** As S3 encodes keys: a plus is a space. */

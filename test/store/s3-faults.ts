@@ -87,8 +87,10 @@ export function testFaults(service: S3Service): void {
     proxy.plan = () => ({ do: 'stall', afterBytes: 50_000 });
     await assert.rejects(hasty.get('k', { sizeMaxBytes }), isRetryable(/within (2|0\.5) s$/));
     proxy.plan = () => ({ do: 'answer', status: 500, body: 'x'.repeat(17 * 1024 * 1024) });
-    await assert.rejects(bare.stat('k'), isFault('UNAVAILABLE'));
-    await assert.rejects(bare.get('k', { sizeMaxBytes }), isFault('LIMIT', /more than 16777216/));
+    await assert.rejects(bare.get('k', { sizeMaxBytes }), isRetryable(/answers 500$/));
+    await assert.rejects(keysOf(bare, ''), isFault('LIMIT', /more than 16777216/));
+    proxy.plan = () => ({ do: 'answer', status: 200, body: 'x'.repeat(17 * 1024 * 1024) });
+    await assert.rejects(bare.get('k', { sizeMaxBytes }), isFault('LIMIT', /more than 1048576/));
     proxy.plan = () => undefined;
     assertSameBytes(await bare.get('k', { sizeMaxBytes }), bytes);
   });
@@ -129,6 +131,33 @@ export function testFaults(service: S3Service): void {
       };
       await assert.rejects(keysOf(bare, ''), isRetryable(state), document);
     }
+  });
+
+  test('a copy is one only if the answer says so to its end', async context => {
+    const { proxy, bare } = await through(context);
+    await bare.put('k', bytes, { ifAbsent: false });
+    for (const [body, state] of [
+      ['<Error><Code>InternalError</Code></Error>', /: InternalError \(500\)$/],
+      ['<html>secret', /: the answer tells of no copy$/],
+      ['', /: the answer tells of no copy$/],
+    ] as const) {
+      proxy.plan = () => ({ do: 'answer', status: 200, body });
+      await assert.rejects(bare.copy('k', 'to'), isRetryable(state), body);
+    }
+  });
+
+  test('a clock that is wrong is set by the answer that says so', async context => {
+    const { proxy, bare } = await through(context);
+    const theirs = new Date(Date.now() + 3_600_000);
+    const body = '<Error><Code>RequestTimeTooSkewed</Code></Error>';
+    const headers = { date: theirs.toUTCString() };
+    proxy.plan = () => ({ do: 'answer', status: 403, headers, body });
+    const state = isRetryable(/RequestTimeTooSkewed/);
+    await assert.rejects(bare.get('k', { sizeMaxBytes }), state);
+    await assert.rejects(bare.get('k', { sizeMaxBytes }), state);
+    const times = proxy.requests.map(({ headers }) => String(headers['x-amz-date']).slice(0, 11));
+    assert.equal(times[1], theirs.toISOString().replaceAll(/[-:]/g, '').slice(0, 11));
+    assert.notEqual(times[0], times[1]);
   });
 
   test('through random faults every request gets its right answer in the end', async context => {

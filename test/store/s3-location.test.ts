@@ -54,6 +54,7 @@ test('what is wrong is USAGE, and is not repeated', () => {
     's3://bucket?endpoint=http://key:secret@host',
     's3://bucket?endpoint=http://host/?secret',
     's3://bucket?region=secret/..',
+    's3://secret--use1-az4--x-s3',
   ]) {
     assert.throws(
       () => parseS3Location(url),
