@@ -98,8 +98,17 @@ function temporaryPath(path: string): string {
   return `${path}.${randomBytes(8).toString('hex')}.new`;
 }
 
+/** The keys folder, where a folder in it is to hold a file. Errors: IO. */
+export async function createKeysFolder(directory: string): Promise<void> {
+  try {
+    await createFolder(directory);
+  } catch (error) {
+    throw ioError(`Cannot create ${directory}`, error);
+  }
+}
+
 /** Of mode 0700, durable; a folder that is missing above it is nothing secret. */
-export async function createFolder(folder: string): Promise<void> {
+async function createFolder(folder: string): Promise<void> {
   const parent = dirname(folder);
   await mkdir(parent, { recursive: true });
   try {

@@ -1,10 +1,8 @@
 /** Where keys are looked for: variables of the environment, then files of the keys folder. */
 
-import { randomBytes } from 'node:crypto';
 import { ImgstoreError } from '../base/errors.ts';
 import { type KeyFile, type KeyKind, kinds, type Secrets } from './key-file.ts';
 import { createKeyFile, readKeyFile } from './key-folder.ts';
-import { secretSizeBytes } from './keys.ts';
 
 export interface KeySource {
   /** The keys folder: `keys/` in IMGSTORE_HOME. */
@@ -49,14 +47,6 @@ export async function readOrCreate<K extends KeyKind>(
     const made = await make();
     if (await createKeyFile(path, made)) return made;
   }
-}
-
-export function newPlainFile<K extends KeyKind>(
-  kind: K,
-  { created, domain }: Pick<KeyFile, 'created' | 'domain'>,
-): KeyFile<K> {
-  const secret = kinds[kind].make(randomBytes(secretSizeBytes));
-  return { kind, id: secret.id, created, ...(domain && { domain }), held: secret };
 }
 
 export function currentTime(): Date {

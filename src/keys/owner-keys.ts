@@ -12,12 +12,11 @@ import {
   type Clock,
   currentTime,
   type KeySource,
-  newPlainFile,
   readOrCreate,
   secretOfVariable,
 } from './key-source.ts';
 import { keyIdPattern, type OwnerKey } from './keys.ts';
-import { SecretOpener } from './secret-opener.ts';
+import { newSecretFile, SecretOpener } from './secret-opener.ts';
 
 export interface OwnerKeys {
   /** The key that seals what is pushed. Errors: KEY if there is none or it cannot be trusted; IO. */
@@ -39,7 +38,7 @@ export function ownerKeys(options: KeySource & Clock & { create: boolean }): Own
       const variable = secretOfVariable('owner', env);
       if (variable !== undefined) return variable;
       const file = create
-        ? await readOrCreate('owner', path, async () => newPlainFile('owner', { created: now() }))
+        ? await readOrCreate('owner', path, () => newSecretFile('owner', { created: now() }))
         : await readKeyFile('owner', path);
       if (file === undefined) throw noOwnerKey(path);
       return opener.open(file, path);
