@@ -15,29 +15,34 @@ export interface Opened {
 
 /** For verbs that read: makes neither a store nor a key. Nothing is asked of the store yet. */
 export function openForReading(context: CommandContext): Promise<Opened> {
-  return open(context, { create: false });
+  return open(context, { createKey: false });
 }
 
-/** For push: makes the store and the keys at first use. */
-export async function openForPush(context: CommandContext): Promise<Opened & { salt: DedupSalt }> {
+/** For push, which makes the store and the owner key when it needs them, not before. */
+export function openForPush(context: CommandContext): Promise<Opened> {
+  return open(context, { createKey: true });
+}
+
+/** Of the domain that the command names; made at its first use. */
+export function openDedupSalt(context: CommandContext): Promise<DedupSalt> {
   const { settings, env } = context;
-  const opened = await open(context, { create: true });
-  const salt = await loadDedupSalt({
+  return loadDedupSalt({
     directory: settings.keysDirectory,
     env,
     domain: context.option('domain'),
     now: context.now,
   });
-  return { ...opened, salt };
 }
 
-async function open(context: CommandContext, { create }: { create: boolean }): Promise<Opened> {
+async function open(
+  context: CommandContext,
+  { createKey }: { createKey: boolean },
+): Promise<Opened> {
   const { settings, env, log, signal } = context;
   const roots = new Roots(await openStore(settings.store), {
-    create,
     onAlarm: message => log('warn', message),
     signal,
   });
-  const keys = ownerKeys({ directory: settings.keysDirectory, env, create });
+  const keys = ownerKeys({ directory: settings.keysDirectory, env, create: createKey });
   return { roots, catalog: new Catalog(roots, keys) };
 }

@@ -2,12 +2,12 @@
 
 import { collectBuffersWithTheHeap } from '../base/external-memory.ts';
 import { openSource } from '../oci/source/open.ts';
-import { type PushReport, type PushTarget, pushImage } from '../push/push.ts';
+import { imageNow, type PushReport, type PushTarget, pushImage } from '../push/push.ts';
 import { pushDisk } from '../push/push-disk.ts';
 import { formatImageName, type ImageName, parseImageName } from '../recipe/name.ts';
 import { type Command, type CommandContext, type CommandResult, storeOption } from './command.ts';
 import { formatBytes, formatFields, formatShare } from './format.ts';
-import { openForPush } from './open.ts';
+import { openDedupSalt, openForPush } from './open.ts';
 
 export const command: Command = {
   usage: 'SOURCE NAME[:TAG]',
@@ -37,7 +37,7 @@ SOURCE is one of
     domain: {
       type: 'string',
       value: 'NAME',
-      help: 'dedup with what was pushed in this domain only; its secret is made at first use',
+      help: 'dedup within this domain only, by a secret of its own',
     },
     force: { type: 'boolean', help: 'store every chunk again, which mends damaged ones' },
   },
@@ -59,6 +59,8 @@ SOURCE is one of
 async function push(source: string, name: ImageName, context: CommandContext): Promise<PushReport> {
   const { signal, log } = context;
   const platform = context.option('platform');
+  const opened = await openForPush(context);
+  const before = { image: await imageNow({ ...opened, name, signal }) };
   const isDisk = source.startsWith('disk:');
   const image = isDisk
     ? undefined
@@ -67,11 +69,14 @@ async function push(source: string, name: ImageName, context: CommandContext): P
         platform,
         plainHttp: context.flag('plain-http'),
         env: context.env,
+        knownConfig: before.image?.recipe.details.configText,
       });
   try {
     const target: PushTarget = {
-      ...(await openForPush(context)),
+      ...opened,
       name,
+      before,
+      salt: await openDedupSalt(context),
       rewrite: context.flag('force'),
       now: context.now,
       signal,
@@ -85,7 +90,8 @@ async function push(source: string, name: ImageName, context: CommandContext): P
   }
 }
 
-function reporter(source: string, { progress }: CommandContext): PushTarget['onProgress'] {
+/** Shows a conversion of SOURCE. */
+export function reporter(source: string, { progress }: CommandContext): PushTarget['onProgress'] {
   let shown = '';
   const step = (title: string) => {
     if (title !== shown) progress.step(title);

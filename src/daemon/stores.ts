@@ -68,7 +68,6 @@ export class Stores {
   async #serve(location: string): Promise<Served> {
     const { diskCache, decoded, ownerKeys, log } = this.#options;
     const roots = new Roots(await openStore(location), {
-      create: false,
       onAlarm: message => log('warn', message),
     });
     const store = bounded(verified(storeSource(roots)), new Limiter(storeRequestsMax));

@@ -18,9 +18,11 @@ import {
 } from '../recipe/recipe.ts';
 import { SealerPool } from '../seal/sealer-pool.ts';
 import { RootLease } from '../store/lease.ts';
+import type { ObjectStore } from '../store/object-store.ts';
 import type { Root, Roots } from '../store/roots.ts';
 import { type ChunkTicket, ChunkUploader, type StoredChunk } from './chunk-uploader.ts';
 import { knownChunks } from './known-chunks.ts';
+import type { LayerMemory } from './memo/layer-memory.ts';
 
 /**
  * Chunks being sealed and stored at once, at most 3 MiB of memory each: enough to keep every thread
@@ -35,6 +37,8 @@ export type PushProgress =
 
 export interface PushTarget {
   name: ImageName;
+  /** What imageNow said, if it was asked before. */
+  before?: { image: Resolved | undefined };
   roots: Roots;
   catalog: Catalog;
   salt: DedupSalt;
@@ -45,6 +49,8 @@ export interface PushTarget {
    * the recipes that are in it.
    */
   known?: (root: Root) => Promise<ReadonlyMap<string, StoredChunk>>;
+  /** Layers that were pushed from here before; without it, every layer is read. */
+  memory?: LayerMemory | undefined;
   now: () => Date;
   onProgress: (progress: PushProgress) => void;
   onWarning: (message: string) => void;
@@ -74,13 +80,17 @@ export type ConvertTarget = Pick<PushTarget, 'salt' | 'onProgress' | 'onWarning'
  * What the name means now; undefined if nothing that can be read, which a push mends. Refuses a
  * name of another owner (KEY) before any work is done.
  */
-export async function imageNow(target: PushTarget): Promise<Resolved | undefined> {
+export async function imageNow(
+  target: Pick<PushTarget, 'catalog' | 'name' | 'before' | 'signal'>,
+): Promise<Resolved | undefined> {
+  if (target.before !== undefined) return target.before.image;
   try {
     return await target.catalog.resolve(target.name, signalOf(target));
   } catch (error) {
-    const damaged =
-      error instanceof ImgstoreError && (error.code === 'CORRUPT' || error.code === 'LIMIT');
-    if (damaged) return undefined;
+    // Damaged, or there is no store yet.
+    const isMended =
+      error instanceof ImgstoreError && ['CORRUPT', 'LIMIT', 'NOT_FOUND'].includes(error.code);
+    if (isMended) return undefined;
     throw error;
   }
 }
@@ -88,15 +98,19 @@ export async function imageNow(target: PushTarget): Promise<Resolved | undefined
 /** What a push holds while it stores something. */
 export class PushSession implements AsyncDisposable {
   readonly uploader: ChunkUploader;
+  /** Of the root that is pushed to. */
+  readonly chunks: ObjectStore;
   readonly #lease: RootLease;
 
   private constructor(lease: RootLease, uploader: ChunkUploader) {
     this.#lease = lease;
+    this.chunks = lease.root.chunks;
     this.uploader = uploader;
   }
 
   /** To be disposed of, so that nothing is put after the push has failed. */
   static async open(target: PushTarget): Promise<PushSession> {
+    await target.roots.create();
     const lease = await RootLease.take(target.roots, target.signal);
     try {
       return new PushSession(lease, await openUploader(lease.root, target));

@@ -17,9 +17,11 @@ import {
 } from './commit.ts';
 import { ContentWriter } from './content-writer.ts';
 import { DataRegion } from './data-region.ts';
+import { PushMemos, type Remembering } from './memo/layer-memos.ts';
+import { PackMaker } from './memo/pack-maker.ts';
 import { pipelineId } from './pipeline.ts';
 
-export type { PushProgress, PushReport, PushTarget } from './commit.ts';
+export { imageNow, type PushProgress, type PushReport, type PushTarget } from './commit.ts';
 
 /**
  * Errors: of the source and its layers, LIMIT and UNSUPPORTED for what no disk can hold, KEY if the
@@ -31,19 +33,29 @@ export async function pushImage(image: SourceImage, target: PushTarget): Promise
     return reportOf(before, 'unchanged', { newChunks: 0, newStoredBytes: 0 });
   }
   await using session = await PushSession.open(target);
-  return await session.commit(await convertImage(image, session.uploader, target), target);
+  const { memory, rewrite } = target;
+  const maker = new PackMaker(session.chunks, target);
+  const remembering = memory && { memory, rewrite, maker };
+  const recipe = await convertImage(image, session.uploader, target, remembering);
+  return await session.commit(recipe, target);
 }
 
-/** The recipe of an image. When it resolves, the uploader has stored every chunk. Errors: as pushImage. */
+/**
+ * The recipe of an image. When it resolves, the uploader has stored every chunk. Layers that are
+ * remembered are not read, as far as the uploader knows their chunks. Errors: as pushImage.
+ */
 export async function convertImage(
   image: SourceImage,
   uploader: ChunkUploader,
   target: ConvertTarget,
+  remembering?: Remembering,
 ): Promise<Recipe> {
   const region = new DataRegion();
-  const tree = await flattenImage(image, new ContentWriter(region, uploader), {
+  const writer = new ContentWriter(region, uploader);
+  const tree = await flattenImage(image, writer, {
     onProgress: progress => target.onProgress({ phase: 'layers', ...progress }),
     onWarning: target.onWarning,
+    memos: remembering && new PushMemos({ ...target, ...remembering, region, writer, uploader }),
     ...signalOf(target),
   });
   target.onProgress({ phase: 'commit' });

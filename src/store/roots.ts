@@ -55,8 +55,6 @@ export interface RootsView {
 }
 
 export interface RootsOptions {
-  /** Make the store if there is none: for a push. */
-  create: boolean;
   /** One line: a read came from an expired root. */
   onAlarm?: (message: string) => void;
   signal?: AbortSignal | undefined;
@@ -87,7 +85,7 @@ export class Roots {
   readonly #alarmed = new Set<string>();
 
   /** Nothing is asked of the store yet. */
-  constructor(store: ObjectStore & CopyingStore, options: RootsOptions) {
+  constructor(store: ObjectStore & CopyingStore, options: RootsOptions = {}) {
     this.store = store;
     this.names = scoped(store, namesPrefix);
     this.#options = options;
@@ -95,8 +93,8 @@ export class Roots {
 
   /**
    * As they were when last looked at, at most `ageMaxMs` ago; without it, at any time. Errors:
-   * NOT_FOUND without a store, or with `create` USAGE for a place that holds other things; UNSUPPORTED
-   * for another format, CORRUPT for damaged documents, those of the store.
+   * NOT_FOUND without a store, UNSUPPORTED for one of another format, CORRUPT for damaged documents,
+   * UNAVAILABLE for a store that is gone, those of the store.
    */
   async view({ ageMaxMs = Number.POSITIVE_INFINITY } = {}): Promise<RootsView> {
     const isFresh = (look: Look | undefined) =>
@@ -116,6 +114,25 @@ export class Roots {
     } finally {
       if (this.#looking === look) this.#looking = undefined;
     }
+  }
+
+  /**
+   * Makes the store, or its first root, if there is none. Errors: as view, and USAGE for a place that
+   * holds other things.
+   */
+  async create(): Promise<void> {
+    try {
+      await this.view();
+      return;
+    } catch (error) {
+      if (!(error instanceof NoStoreError)) throw error;
+    }
+    const { signal } = this.#options;
+    const options = signal === undefined ? {} : { signal };
+    if (!this.#checked) await this.#createStore(options);
+    const marker = stateKey(firstRootId, 'opened');
+    await this.store.put(marker, new Uint8Array(), { ifAbsent: true, ...options });
+    await this.refresh();
   }
 
   async active(): Promise<Root> {
@@ -179,8 +196,7 @@ export class Roots {
       this.#markers(aborting),
     ]);
     if (document !== undefined) this.#check(document);
-    else if (!this.#checked && this.#options.create) await this.#createStore(aborting);
-    else if (!this.#checked) throw noStore(this.store);
+    else if (!this.#checked) throw new NoStoreError(this.store);
     const view = viewOf(markers, this.store);
     if (view !== undefined) return view;
     if (this.#last !== undefined) {
@@ -188,18 +204,7 @@ export class Roots {
       throw new ImgstoreError('UNAVAILABLE', message, { hint: 'Is it mounted?' });
     }
     // A first push that ended between the two, or one that runs right now.
-    if (!this.#options.create) throw noStore(this.store);
-    await this.store.put(stateKey(firstRootId, 'opened'), new Uint8Array(), {
-      ifAbsent: true,
-      ...aborting,
-    });
-    const created = viewOf(await this.#markers(aborting), this.store);
-    if (created !== undefined) return created;
-    const state = 'its first root was opened and is not listed';
-    throw new ImgstoreError(
-      'UNAVAILABLE',
-      `Cannot open the store ${this.store.location}: ${state}`,
-    );
+    throw new NoStoreError(this.store);
   }
 
   #check(document: Uint8Array): void {
@@ -252,14 +257,12 @@ async function isEmpty(store: ObjectStore, options: Signal): Promise<boolean> {
   return true;
 }
 
-function noStore(store: ObjectStore): ImgstoreError {
-  return new ImgstoreError(
-    'NOT_FOUND',
-    `Cannot open the store ${store.location}: no store is there`,
-    {
+class NoStoreError extends ImgstoreError {
+  constructor({ location }: ObjectStore) {
+    super('NOT_FOUND', `Cannot open the store ${location}: no store is there`, {
       hint: 'Check the path; the first push makes a store.',
-    },
-  );
+    });
+  }
 }
 
 function tooManyRoots(store: ObjectStore): ImgstoreError {

@@ -7,7 +7,7 @@ import type { ImageName } from '../../src/recipe/name.ts';
 import type { Recipe } from '../../src/recipe/recipe.ts';
 import type { CopyingStore } from '../../src/store/copying-store.ts';
 import type { ObjectStore } from '../../src/store/object-store.ts';
-import { Roots } from '../../src/store/roots.ts';
+import { Roots, type RootsView } from '../../src/store/roots.ts';
 import { ownerKey } from './recipes.ts';
 
 /** The first is the current one. */
@@ -20,7 +20,20 @@ export function heldKeys(...keys: [OwnerKey, ...OwnerKey[]]): OwnerKeys {
 
 /** Makes the store when it is first used, if it is not there. */
 export function rootsOf(store: ObjectStore & CopyingStore): Roots {
-  return new Roots(store, { create: true });
+  return new CreatingRoots(store);
+}
+
+class CreatingRoots extends Roots {
+  #creating: Promise<void> | undefined;
+
+  override async view(options?: { ageMaxMs?: number }): Promise<RootsView> {
+    if (this.#creating === undefined) {
+      this.#creating = Promise.resolve();
+      this.#creating = this.create();
+    }
+    await this.#creating;
+    return super.view(options);
+  }
 }
 
 export class TestCatalog extends Catalog {

@@ -3,7 +3,7 @@
  * layers when they are asked for.
  */
 
-import { type OciDigest, Sha256 } from '../../base/digest.ts';
+import { type OciDigest, ociDigest, Sha256 } from '../../base/digest.ts';
 import { ImgstoreError } from '../../base/errors.ts';
 import {
   configSizeMaxBytes,
@@ -22,7 +22,7 @@ import {
   blobLabel,
   checkPresence,
   type ReadBlobOptions,
-  type ReadOptions,
+  type ReadConfigOptions,
   readBlob,
   readDocument,
 } from './blob-source.ts';
@@ -41,7 +41,7 @@ export interface ChosenManifest {
 export async function openBlobImage(
   source: BlobSource,
   chosen: ChosenManifest,
-  options: ReadOptions,
+  options: ReadConfigOptions,
 ): Promise<SourceImage> {
   const { manifest } = chosen;
   const config = await readConfig(source, manifest.config, options);
@@ -65,9 +65,13 @@ export async function openBlobImage(
 export async function readConfig(
   source: BlobSource,
   { digest, sizeBytes }: Descriptor,
-  options: ReadOptions,
+  { knownConfig, ...options }: ReadConfigOptions,
 ): Promise<ImageConfig> {
   const blob: BlobName = { kind: 'config', digest, sizeBytes };
+  const known = knownConfig === undefined ? undefined : Buffer.from(knownConfig);
+  if (known?.length === sizeBytes && ociDigest(known) === digest) {
+    return parseConfig(known, blobLabel(source, blob));
+  }
   const limits = { ...options, sizeMaxBytes: configSizeMaxBytes };
   return parseConfig(await readDocument(source, blob, limits), blobLabel(source, blob));
 }

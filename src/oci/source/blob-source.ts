@@ -30,6 +30,11 @@ export interface ReadOptions {
   signal?: AbortSignal | undefined;
 }
 
+export interface ReadConfigOptions extends ReadOptions {
+  /** Text that is not read again if it is the very config. */
+  knownConfig?: string | undefined;
+}
+
 export interface ReadBlobOptions extends ReadOptions {
   /** Of a layer: those that will most likely be read next, in this order. */
   ahead?: readonly OciDigest[] | undefined;

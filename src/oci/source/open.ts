@@ -15,6 +15,8 @@ export interface SourceOptions {
   plainHttp?: boolean | undefined;
   /** Where credentials of registries and proxies are named; the process's own by default. */
   env?: NodeJS.ProcessEnv | undefined;
+  /** A config that may be the image's: it is not read again if it has the digest that is named. */
+  knownConfig?: string | undefined;
 }
 
 const supported =
@@ -30,18 +32,18 @@ export async function openSource(
   reference: string,
   options: SourceOptions = {},
 ): Promise<SourceImage> {
-  const { signal, plainHttp, env = process.env } = options;
+  const { signal, plainHttp, knownConfig, env = process.env } = options;
   signal?.throwIfAborted();
   const wish = platformWish(options.platform);
   const colon = reference.indexOf(':');
   const details = reference.slice(colon + 1);
   switch (colon === -1 ? undefined : reference.slice(0, colon)) {
     case 'oci':
-      return openOciLayout(reference, details, { wish, signal });
+      return openOciLayout(reference, details, { wish, signal, knownConfig });
     case 'docker-archive':
-      return openDockerArchive(reference, details, { wish, signal });
+      return openDockerArchive(reference, details, { wish, signal, knownConfig });
     case 'docker':
-      return openRegistryImage(reference, details, { wish, signal, plainHttp, env });
+      return openRegistryImage(reference, details, { wish, signal, knownConfig, plainHttp, env });
     case 'disk':
       throw new ImgstoreError('USAGE', `Cannot open ${reference}: a raw disk is not an image`, {
         hint: supported,

@@ -11,7 +11,13 @@ import { ImgstoreError } from '../../base/errors.ts';
 import { indexDepthMax, indexManifestsMax, manifestSizeMaxBytes } from '../../base/limits.ts';
 import type { SourcePlatform } from '../source-image.ts';
 import { type ChosenManifest, readConfig } from './blob-image.ts';
-import { type BlobName, type BlobSource, blobLabel, readDocument } from './blob-source.ts';
+import {
+  type BlobName,
+  type BlobSource,
+  blobLabel,
+  type ReadConfigOptions,
+  readDocument,
+} from './blob-source.ts';
 import {
   type Descriptor,
   documentKind,
@@ -22,9 +28,8 @@ import {
 } from './documents.ts';
 import { formatPlatform, type PlatformWish, platformRank } from './platform.ts';
 
-export interface SelectOptions {
+export interface SelectOptions extends ReadConfigOptions {
   wish: PlatformWish;
-  signal?: AbortSignal | undefined;
 }
 
 /** NOT_FOUND if no manifest below the entries is for a wanted platform. */
