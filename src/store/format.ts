@@ -23,6 +23,8 @@ export const pushesPrefix = 'pushes';
 export type RootId = string & { readonly brand: 'RootId' };
 export type RootFact = 'opened' | 'expired' | 'alarm' | 'deleted';
 
+const documentHint =
+  'Run it again; if it stays, put the document back: it is the same in every store of its format.';
 const rootNumberMax = 999_999_999;
 
 const stateKeyPattern = /^(r[0-9]{4,9})\.(opened|expired|alarm|deleted)$/;
@@ -86,7 +88,9 @@ export function checkStoreDocument(bytes: Uint8Array, location: string): void {
   const what = `Cannot open the store ${location}`;
   const { format } = parseObject(bytes, `${what}: ${storeDocumentKey}`);
   if (typeof format !== 'number' || !Number.isSafeInteger(format) || format < 1) {
-    throw new ImgstoreError('CORRUPT', `${what}: ${storeDocumentKey} names no format`);
+    throw new ImgstoreError('CORRUPT', `${what}: ${storeDocumentKey} names no format`, {
+      hint: documentHint,
+    });
   }
   if (format === storeFormat) return;
   throw new ImgstoreError(
@@ -103,10 +107,11 @@ function parseObject(bytes: Uint8Array, what: string): JsonObject {
   try {
     value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch (error) {
-    throw new ImgstoreError('CORRUPT', `${what} is not JSON`, { cause: error });
+    const options = { hint: documentHint, cause: error };
+    throw new ImgstoreError('CORRUPT', `${what} is not JSON`, options);
   }
-  if (!isObject(value)) throw new ImgstoreError('CORRUPT', `${what} is not a JSON object`);
-  return value;
+  if (isObject(value)) return value;
+  throw new ImgstoreError('CORRUPT', `${what} is not a JSON object`, { hint: documentHint });
 }
 
 function isObject(value: unknown): value is JsonObject {
