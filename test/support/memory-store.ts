@@ -17,6 +17,11 @@ export class MemoryStore implements ObjectStore, CopyingStore {
   readonly location = 'memory:';
   /** Open to tests: to look at, to damage, to take away. */
   readonly objects = new Map<string, { bytes: Buffer; modified: Date }>();
+  readonly #now: () => number;
+
+  constructor(options: { now?: () => number } = {}) {
+    this.#now = options.now ?? Date.now;
+  }
 
   async get(key: string, { sizeMaxBytes, signal }: GetObjectOptions): Promise<Buffer | undefined> {
     this.#enter(key, signal);
@@ -39,7 +44,7 @@ export class MemoryStore implements ObjectStore, CopyingStore {
   async put(key: string, bytes: Uint8Array, options: PutOptions): Promise<PutOutcome> {
     this.#enter(key, options.signal);
     if (options.ifAbsent && this.objects.has(key)) return 'exists';
-    this.objects.set(key, { bytes: Buffer.from(bytes), modified: new Date() });
+    this.objects.set(key, { bytes: Buffer.from(bytes), modified: new Date(this.#now()) });
     return 'created';
   }
 
@@ -57,7 +62,7 @@ export class MemoryStore implements ObjectStore, CopyingStore {
     this.#enter(from, signal);
     checkObjectKey(to);
     const object = this.objects.get(from);
-    if (object !== undefined) this.objects.set(to, { ...object, modified: new Date() });
+    if (object !== undefined) this.objects.set(to, { ...object, modified: new Date(this.#now()) });
     return object !== undefined;
   }
 
