@@ -10,8 +10,6 @@ import { RetryBudget } from './retry-budget.ts';
 
 export interface RetryOptions extends Partial<BackOff> {
   attemptsMax?: number;
-  /** No retry begins later than this after the first attempt began. */
-  elapsedMaxMs?: number;
   /** By default one of this retrier's own; several may share one. */
   budget?: RetryBudget;
   /** 0 to below 1. */
@@ -22,13 +20,19 @@ export interface RetryOptions extends Partial<BackOff> {
   sleep?: (waitMs: number, signal: AbortSignal | undefined) => Promise<void>;
 }
 
+export interface CallOptions {
+  signal?: AbortSignal | undefined;
+  /** No retry begins later than this after the first attempt began. */
+  elapsedMaxMs?: number;
+}
+
+const elapsedMaxDefaultMs = 90_000;
 /** How often one who waits for the budget looks again, on average. */
 const budgetPollMs = 250;
 
 export class Retrier {
   readonly #attemptsMax: number;
   readonly #backOff: BackOff;
-  readonly #elapsedMaxMs: number;
   readonly #budget: RetryBudget;
   readonly #random: () => number;
   readonly #now: () => number;
@@ -38,7 +42,6 @@ export class Retrier {
     this.#attemptsMax = options.attemptsMax ?? 10;
     const { waitFirstMs = 100, waitMaxMs = 8000 } = options;
     this.#backOff = { waitFirstMs, waitMaxMs };
-    this.#elapsedMaxMs = options.elapsedMaxMs ?? 90_000;
     this.#random = options.random ?? Math.random;
     this.#now = options.now ?? (() => performance.now());
     this.#budget = options.budget ?? new RetryBudget({ now: this.#now });
@@ -46,7 +49,8 @@ export class Retrier {
   }
 
   /** What `work` gives in the end. Any fault but a RetryableFault, and an abort, end it at once. */
-  async run<V>(work: () => Promise<V>, signal?: AbortSignal): Promise<V> {
+  async run<V>(work: () => Promise<V>, options: CallOptions = {}): Promise<V> {
+    const { signal, elapsedMaxMs = elapsedMaxDefaultMs } = options;
     const beganMs = this.#now();
     for (let attempt = 1; ; attempt++) {
       try {
@@ -56,7 +60,7 @@ export class Retrier {
       } catch (error) {
         if (!(error instanceof RetryableFault)) throw error;
         signal?.throwIfAborted();
-        const latestMs = beganMs + this.#elapsedMaxMs;
+        const latestMs = beganMs + elapsedMaxMs;
         if (attempt < this.#attemptsMax && (await this.#mayRetry(attempt, error, latestMs, signal)))
           continue;
         throw givenUp(error, attempt, this.#now() - beganMs);

@@ -8,6 +8,9 @@
  * - put that replaces, copy and remove: what another writer did between the two attempts is undone.
  *   The same happens if this one comes a moment later; who cannot bear it must not have two writers.
  *
+ * How long: somebody waits for what is read, a program on a mount above all, who is better off with an
+ * error after half a minute; what is written belongs to work that should outlast a service's restart.
+ *
  * What no retry can know: a request that timed out may still be carried out by the service later.
  */
 
@@ -29,21 +32,31 @@ export interface ListPage {
   next: string | undefined;
 }
 
+/** A read's last attempt begins at most so long after its first, and may itself take 10 s. */
+const readElapsedMaxMs = 20_000;
+const writeElapsedMaxMs = 90_000;
+
+type Aborting = { signal?: AbortSignal } | undefined;
+
 export function retrying(
   store: PagedStore & CopyingStore,
   retrier: Retrier,
 ): ObjectStore & CopyingStore {
+  const read = <V>(work: () => Promise<V>, options: Aborting) =>
+    retrier.run(work, { signal: options?.signal, elapsedMaxMs: readElapsedMaxMs });
+  const write = <V>(work: () => Promise<V>, options: Aborting) =>
+    retrier.run(work, { signal: options?.signal, elapsedMaxMs: writeElapsedMaxMs });
   return {
     location: store.location,
-    get: (key, options) => retrier.run(() => store.get(key, options), options.signal),
-    stat: (key, options) => retrier.run(() => store.stat(key, options), options?.signal),
-    put: (key, bytes, options) => retrier.run(() => store.put(key, bytes, options), options.signal),
-    remove: (key, options) => retrier.run(() => store.remove(key, options), options?.signal),
-    copy: (from, to, options) => retrier.run(() => store.copy(from, to, options), options?.signal),
+    get: (key, options) => read(() => store.get(key, options), options),
+    stat: (key, options) => read(() => store.stat(key, options), options),
+    put: (key, bytes, options) => write(() => store.put(key, bytes, options), options),
+    remove: (key, options) => write(() => store.remove(key, options), options),
+    copy: (from, to, options) => write(() => store.copy(from, to, options), options),
     list: (prefix, options) =>
       listPages((page, signal) => {
         const paging = { page, ...(signal && { signal }) };
-        return retrier.run(() => store.listPage(prefix, paging), signal);
+        return read(() => store.listPage(prefix, paging), paging);
       }, options?.signal),
   };
 }

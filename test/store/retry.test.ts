@@ -80,20 +80,22 @@ test('after the last attempt the fault says how many there were, and is not trie
 
 test('what the service asks to wait is waited, and a little more; too long ends it', async () => {
   const clock = new Clock();
-  const retrier = new Retrier({ ...clock.options, elapsedMaxMs: 60_000 });
+  const retrier = new Retrier(clock.options);
+  const bounded = { elapsedMaxMs: 60_000 };
   const work = failing(1, () => busy(20_000));
-  assert.equal(await retrier.run(work), 'done');
+  assert.equal(await retrier.run(work, bounded), 'done');
   assert.ok(clock.waits[0]! >= 20_000 && clock.waits[0]! <= 20_100);
   const never = failing(100, () => busy(61_000));
-  await assert.rejects(retrier.run(never), isFault('UNAVAILABLE', /1 attempt in 0\.0 s/));
+  await assert.rejects(retrier.run(never, bounded), isFault('UNAVAILABLE', /1 attempt in 0\.0 s/));
   assert.equal(never.calls, 1);
 });
 
 test('no retry begins after the time for all of them', async () => {
   const clock = new Clock();
-  const retrier = new Retrier({ ...clock.options, attemptsMax: 1000, elapsedMaxMs: 10_000 });
+  const retrier = new Retrier({ ...clock.options, attemptsMax: 1000 });
   const began = clock.nowMs;
-  await assert.rejects(retrier.run(failing(Number.POSITIVE_INFINITY)), isFault('UNAVAILABLE'));
+  const run = retrier.run(failing(Number.POSITIVE_INFINITY), { elapsedMaxMs: 10_000 });
+  await assert.rejects(run, isFault('UNAVAILABLE'));
   assert.ok(clock.nowMs - began <= 10_000);
 });
 
@@ -101,7 +103,9 @@ test('an abort ends the waiting with its reason', async () => {
   const abort = new AbortController();
   const reason = new Error('given up');
   const work = failing(100);
-  const run = new Retrier({ waitFirstMs: 60_000, waitMaxMs: 60_000 }).run(work, abort.signal);
+  const run = new Retrier({ waitFirstMs: 60_000, waitMaxMs: 60_000 }).run(work, {
+    signal: abort.signal,
+  });
   setImmediate(() => abort.abort(reason));
   await assert.rejects(run, error => error === reason);
   assert.equal(work.calls, 1);
@@ -118,13 +122,13 @@ test('of a service that is down, retries are few, however many requests fail', a
       ...clock.options,
       budget,
       random: () => random.u32() / 2 ** 32,
-      elapsedMaxMs: 2000,
       waitMaxMs: 200,
     });
-    const failed = retrier.run(async () => {
+    const fail = async () => {
       calls++;
       throw busy();
-    });
+    };
+    const failed = retrier.run(fail, { elapsedMaxMs: 2000 });
     await assert.rejects(failed, isFault('UNAVAILABLE'));
   }
   const seconds = (clock.nowMs - began) / 1000;
@@ -153,8 +157,8 @@ test('after an outage those who wait go on one after the other, not one a second
   const budget = new RetryBudget({ tokensMax: 1, tokenEveryMs: 60_000, now: () => clock.nowMs });
   const began = clock.nowMs;
   for (let i = 0; i < 20; i++) {
-    const retrier = new Retrier({ ...clock.options, budget, elapsedMaxMs: 1e9 });
-    assert.equal(await retrier.run(failing(1)), 'done');
+    const retrier = new Retrier({ ...clock.options, budget });
+    assert.equal(await retrier.run(failing(1), { elapsedMaxMs: 1e9 }), 'done');
   }
   assert.ok(clock.nowMs - began < 60_000, `${clock.nowMs - began} ms`);
 });

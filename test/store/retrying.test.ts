@@ -7,7 +7,7 @@ import { Retrier } from '../../src/store/retry.ts';
 import { type ListPage, type PagedStore, retrying } from '../../src/store/retrying.ts';
 import { isFault, keysOf, testObjectStore } from '../contract/object-store.ts';
 import { MemoryStore } from '../support/memory-store.ts';
-import { Random } from '../support/random.ts';
+import { Random, seeded } from '../support/random.ts';
 
 const pageSize = 3;
 
@@ -96,4 +96,38 @@ test('a store that never works is given up', async () => {
   await assert.rejects(store.get('k', { sizeMaxBytes: 9 }), isFault('UNAVAILABLE', /4 attempts/));
   await assert.rejects(keysOf(store, ''), isFault('UNAVAILABLE', /4 attempts/));
   assert.equal(flaky.calls, 8);
+});
+
+test('of a service that never answers, a read hears within half a minute, a write asks longer', async () => {
+  for (const random of seeded(20)) {
+    let nowMs = 0;
+    const silent = new FlakyStore();
+    silent.fails = () => {
+      nowMs += 10_000;
+      return 'before';
+    };
+    const retrier = new Retrier({
+      now: () => nowMs,
+      sleep: async waitMs => {
+        nowMs += waitMs;
+      },
+      random: () => random.u32() / 2 ** 32,
+    });
+    const store = retrying(silent, retrier);
+    const elapsedMs = async (work: () => Promise<unknown>) => {
+      const began = nowMs;
+      await assert.rejects(work(), isFault('UNAVAILABLE'));
+      return nowMs - began;
+    };
+    for (const read of [
+      () => store.get('k', { sizeMaxBytes: 9 }),
+      () => store.stat('k'),
+      () => keysOf(store, ''),
+    ]) {
+      const ms = await elapsedMs(read);
+      assert.ok(ms >= 20_000 && ms <= 30_000, `seed ${random.seed}: ${ms} ms`);
+    }
+    const ms = await elapsedMs(() => store.put('k', Buffer.alloc(1), { ifAbsent: true }));
+    assert.ok(ms >= 60_000 && ms <= 100_000, `seed ${random.seed}: ${ms} ms`);
+  }
 });

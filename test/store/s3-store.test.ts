@@ -55,6 +55,21 @@ test('lists come in pages, each object once, below a prefix of whole parts', asy
   }
 });
 
+test('a list of few objects is one request', async context => {
+  const proxy = await FaultProxy.start(context, gateway.endpoint);
+  const store = new S3Store(parseS3Location(urlOf(place(), proxy.endpoint)));
+  for (const key of ['s/1', 's/2', 'x']) {
+    await store.put(key, Buffer.alloc(1), { ifAbsent: false });
+  }
+  proxy.take();
+  assert.deepEqual(await keysOf(store, 's'), ['s/1', 's/2']);
+  assert.deepEqual(await keysOf(store, 'none'), []);
+  assert.deepEqual(
+    proxy.requests.map(({ method }) => method),
+    ['GET', 'GET'],
+  );
+});
+
 test('a bucket without a prefix is a store too, and shows foreign keys as they are', async () => {
   const own = 'bucket-of-its-own';
   await createBucket(gateway, own);
