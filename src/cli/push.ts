@@ -1,7 +1,9 @@
 /** `push`: a source image becomes chunks, a recipe and a name in the store. */
 
+import { join } from 'node:path';
 import { collectBuffersWithTheHeap } from '../base/external-memory.ts';
 import { openSource } from '../oci/source/open.ts';
+import { LayerFolder } from '../push/memo/layer-folder.ts';
 import { imageNow, type PushReport, type PushTarget, pushImage } from '../push/push.ts';
 import { pushDisk } from '../push/push-disk.ts';
 import { formatImageName, type ImageName, parseImageName } from '../recipe/name.ts';
@@ -78,6 +80,7 @@ async function push(source: string, name: ImageName, context: CommandContext): P
       before,
       salt: await openDedupSalt(context),
       rewrite: context.flag('force'),
+      memory: new LayerFolder(join(context.settings.home, 'layers'), context),
       now: context.now,
       signal,
       onWarning: message => log('warn', message),

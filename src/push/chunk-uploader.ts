@@ -30,7 +30,7 @@ export interface ChunkTicket {
 }
 
 export interface UploaderOptions {
-  chunks: Pick<ObjectStore, 'put'>;
+  chunks: Pick<ObjectStore, 'put' | 'get'>;
   /** The uploader's own: disposed of with it. */
   sealer: Sealer;
   salt: Buffer;
@@ -81,6 +81,19 @@ export class ChunkUploader implements AsyncDisposable {
     const ticket: Ticket = { key, plainSizeBytes: plain.length, stored: known.get(name) };
     this.#tickets.set(name, ticket);
     if (ticket.stored === undefined) this.#start(plain, ticket);
+    return ticket;
+  }
+
+  /** The ticket of a chunk that need not be stored: a known one, or one that was added before. */
+  recall(key: Buffer): ChunkTicket | undefined {
+    const name = key.toString('hex');
+    const earlier = this.#tickets.get(name);
+    if (earlier !== undefined) return earlier;
+    const stored = this.#options.known.get(name);
+    if (stored === undefined) return undefined;
+    // With the recipe's own key: the given one may keep something large in memory.
+    const ticket: Ticket = { key: stored.key, plainSizeBytes: stored.plainSizeBytes, stored };
+    this.#tickets.set(name, ticket);
     return ticket;
   }
 

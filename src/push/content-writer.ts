@@ -18,14 +18,26 @@ import {
 import { FilePacker, type PackedFile } from '../chunk/file-packer.ts';
 import { holeGranularityBytes } from '../erofs/writer.ts';
 import type { ContentSink, DataRun, FileContent } from '../tree/tree.ts';
-import type { ChunkSink } from './chunk-uploader.ts';
+import type { ChunkSink, ChunkTicket } from './chunk-uploader.ts';
 import type { ContentRecord, DataRegion, Piece } from './data-region.ts';
 import { LargeFileCutter } from './large-file.ts';
+import type { ContentJournal, JournalPiece } from './memo/content-journal.ts';
 
 /** Where a small file lies; filled in when its pack is cut. */
 type Place = Piece[];
 
+/** What a writer came to by other means than the bytes: all of a layer. */
+export interface Replayed {
+  /** To stand in the region behind what is there, in this order. */
+  chunks: readonly ChunkTicket[];
+  contents: readonly { content: FileContent; record: ContentRecord }[];
+  /** New ones, by the names of `recordOf`. */
+  records: ReadonlyMap<string, ContentRecord>;
+}
+
 export class ContentWriter implements ContentSink {
+  /** Is told of every content that is written, if it is set. */
+  journal: ContentJournal | undefined;
   readonly #region: DataRegion;
   readonly #sink: ChunkSink;
   readonly #packer: FilePacker<Place>;
@@ -98,6 +110,27 @@ export class ContentWriter implements ContentSink {
     return this.#sink.backlog;
   }
 
+  /** Where the content of this name lies: see #records. */
+  recordOf(name: string): ContentRecord | undefined {
+    return this.#records.get(name);
+  }
+
+  /** Between layers. */
+  adopt({ chunks, contents, records }: Replayed): void {
+    assert(this.#content === undefined, 'nothing is being written');
+    for (const ticket of chunks) this.#region.append(ticket);
+    for (const { content, record } of contents) {
+      this.#region.record(content, record);
+      this.#receivedBytes += storedBytes(content);
+    }
+    for (const [name, record] of records) this.#records.set(name, record);
+  }
+
+  /** Zeros that were stored for holes, and what padding there is. */
+  get fillBytes(): number {
+    return this.#region.sizeBytes - this.#receivedBytes;
+  }
+
   #nextRun(): void {
     const run = this.#runs[this.#runIndex++];
     assert(run !== undefined, 'no more is delivered than the runs hold');
@@ -109,18 +142,20 @@ export class ContentWriter implements ContentSink {
     assert(positionBytes >= this.#position, 'runs are in order');
     if (this.#isLarge) this.#cutter.writeZeros(positionBytes - this.#position);
     this.#position = positionBytes;
-    if (this.#region.sizeBytes - this.#receivedBytes > sparseFillMaxBytes) throw tooSparse();
+    if (this.fillBytes > sparseFillMaxBytes) throw tooSparse();
   }
 
   #endSmall(content: FileContent): void {
     const bytes = this.#small.subarray(0, content.sizeBytes);
     if (bytes.length <= inlineFileSizeMaxBytes) {
       this.#region.record(content, { kind: 'inline', bytes: Buffer.from(bytes) });
+      this.journal?.inline(bytes);
       return;
     }
     const digest = sha256(bytes);
     const name = digest.toString('latin1');
     let record = this.#records.get(name);
+    this.journal?.small(digest, { isPacked: record === undefined });
     if (record === undefined) {
       const pieces: Place = [];
       record = { kind: 'pieces', pieces };
@@ -136,14 +171,30 @@ export class ContentWriter implements ContentSink {
     const record = this.#records.get(identity) ?? { kind: 'pieces', pieces };
     this.#records.set(identity, record);
     this.#region.record(content, record);
+    this.journal?.large(
+      identity,
+      pieces.map(piece => this.#journalPiece(piece)),
+    );
+  }
+
+  #journalPiece({ chunk, fileOffsetBytes, lengthBytes }: Piece): JournalPiece {
+    const { key, plainSizeBytes } = this.#region.chunk(chunk);
+    return { fileOffsetBytes, lengthBytes, key, plainSizeBytes };
   }
 
   #emitPack(bytes: Buffer, files: readonly PackedFile<Place>[]): undefined {
-    const chunk = this.#region.append(this.#sink.add(bytes));
+    const ticket = this.#sink.add(bytes);
+    const chunk = this.#region.append(ticket);
+    this.journal?.pack(ticket);
     for (const { token, offsetBytes, lengthBytes } of files) {
       token.push({ chunk, chunkOffsetBytes: offsetBytes, fileOffsetBytes: 0, lengthBytes });
     }
   }
+}
+
+/** What a source delivers of it. */
+export function storedBytes({ sizeBytes, runs }: FileContent): number {
+  return runs === undefined ? sizeBytes : runs.reduce((sum, run) => sum + run.lengthBytes, 0);
 }
 
 function tooSparse(): ImgstoreError {

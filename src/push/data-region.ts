@@ -43,6 +43,10 @@ export class DataRegion {
     return this.#sizeBytes;
   }
 
+  get chunkCount(): number {
+    return this.#chunks.length;
+  }
+
   /** The chunk of a number that `append` gave. */
   chunk(number: number): ChunkTicket {
     return this.#chunks[number]!;

@@ -10,6 +10,20 @@ export class Budget {
   #metadataBytes = 0;
   #symlinkSteps = 0;
 
+  /** As it is now; later changes of either leave the other alone. */
+  copy(): Budget {
+    const copy = new Budget();
+    copy.restore(this);
+    return copy;
+  }
+
+  restore(from: Budget): void {
+    this.#entries = from.#entries;
+    this.#claims = from.#claims;
+    this.#metadataBytes = from.#metadataBytes;
+    this.#symlinkSteps = from.#symlinkSteps;
+  }
+
   addEntry(): void {
     if (++this.#entries > treeEntriesMax)
       throw new EntryFault('LIMIT', `the image has more than ${treeEntriesMax} entries`);

@@ -8,7 +8,8 @@
  * a parent that turned out to be a symlink) are fetched by reading the layers that hold them again.
  *
  * The sink gets every content of the tree exactly once, and possibly some that the tree does not
- * need. What it gets, and in which order, depends on the image alone.
+ * need. What it gets, and in which order, depends on the image alone. A layer that is remembered from
+ * an earlier time is not read: its entries and the sink's contents come from what was noted then.
  */
 
 import { setImmediate } from 'node:timers/promises';
@@ -20,13 +21,14 @@ import type { SourceImage } from '../source-image.ts';
 import { Budget } from './budget.ts';
 import { Claims } from './claims.ts';
 import { located, shownPath } from './fault.ts';
+import { BadMemo, type LayerMemo, type LayerMemos, type LayerNotes } from './layer-memo.ts';
 import { type LayerRecord, RecordMaker } from './layer-record.ts';
 import { type TarEntry, TarReader } from './tar-reader.ts';
 import { TreeBuilder } from './tree-builder.ts';
 import { Warnings } from './warnings.ts';
 
 export interface FlattenProgress {
-  /** Layers read so far, the current one included. */
+  /** Layers read or remembered so far, the current one included. */
   layer: number;
   layers: number;
   /** Uncompressed bytes read so far, of all layers. */
@@ -38,6 +40,8 @@ export interface FlattenOptions {
   onProgress?: (progress: FlattenProgress) => void;
   /** One line, about an entry that the tree cannot hold as it is. */
   onWarning?: (message: string) => void;
+  /** Of the same sink. */
+  memos?: LayerMemos | undefined;
 }
 
 const progressStepBytes = 8 * MiB;
@@ -69,6 +73,8 @@ class Flattener {
   #nextOrdinal = 0;
   /** Contents that were held back, by their layer. */
   readonly #heldBack = new Map<FileContent, number>();
+  /** Layers that are not remembered, top first. */
+  #unknown: number[] | undefined;
   #layersRead = 0;
   #tarBytes = 0;
   #reportedBytes = 0;
@@ -95,6 +101,7 @@ class Flattener {
 
   async #readLayers(): Promise<void> {
     const claims = new Claims(this.#budget);
+    await this.#findUnknown();
     for (let layer = this.#image.layers.length - 1; layer >= 0; layer--) {
       await this.#readLayer(layer, claims);
       if (layer > 0) await this.#eachRecord(layer, record => claims.add(record));
@@ -102,21 +109,90 @@ class Flattener {
     }
   }
 
+  async #findUnknown(): Promise<void> {
+    const { memos } = this.#options;
+    if (memos === undefined) return;
+    this.#unknown = [];
+    for (let layer = this.#image.layers.length - 1; layer >= 0; layer--)
+      if (!(await memos.has(this.#image.layers[layer]!))) this.#unknown.push(layer);
+  }
+
   async #readLayer(layer: number, claims: Claims): Promise<void> {
-    const records: LayerRecord[] = [];
+    const source = this.#image.layers[layer]!;
+    const { memos } = this.#options;
     this.#layersRead++;
     this.#firstOrdinals[layer] = this.#nextOrdinal;
+    const memo = await memos?.open(source);
+    const remembered = memo && (await this.#recallLayer(layer, memo, claims));
+    if (remembered !== undefined && (await memo!.deliver())) return;
+
+    const notes = memos?.begin(source, memo);
+    if (remembered === undefined) await this.#readFresh(layer, claims, notes);
+    else await this.#readContents(layer, byOrdinal(remembered), notes);
+    await notes?.save();
+  }
+
+  async #readFresh(layer: number, claims: Claims, notes: LayerNotes | undefined): Promise<void> {
+    const records: LayerRecord[] = [];
     await this.#streamLayer(layer, (entry, ordinal) => {
-      const record = this.#maker.make(entry, ordinal);
-      if (record === undefined) return undefined;
-      records.push(record);
-      if (record.kind !== 'inode' || record.inode.kind !== 'file') return undefined;
-      const { content } = record.inode;
-      if (!claims.hides(record.path)) return content;
-      this.#heldBack.set(content, layer);
-      return undefined;
+      notes?.entry(entry);
+      return this.#take(entry, { ordinal, layer, records, claims });
     });
     this.#records[layer] = records;
+  }
+
+  /**
+   * Keeps what the entry means; gives its content if the sink is to get it. Throws EntryFault.
+   */
+  #take(
+    entry: TarEntry,
+    to: { ordinal: number; layer: number; records: LayerRecord[]; claims: Claims },
+  ): FileContent | undefined {
+    const record = this.#maker.make(entry, to.ordinal);
+    if (record === undefined) return undefined;
+    to.records.push(record);
+    if (record.kind !== 'inode' || record.inode.kind !== 'file') return undefined;
+    const { content } = record.inode;
+    if (!to.claims.hides(record.path)) return content;
+    this.#heldBack.set(content, to.layer);
+    return undefined;
+  }
+
+  /** The contents that the sink is to get; undefined if the memo is of no use. */
+  async #recallLayer(
+    layer: number,
+    memo: LayerMemo,
+    claims: Claims,
+  ): Promise<FileContent[] | undefined> {
+    const budget = this.#budget.copy();
+    try {
+      return await this.#recall(layer, memo, claims);
+    } catch (error) {
+      if (!(error instanceof BadMemo)) throw error;
+      this.#budget.restore(budget);
+      return undefined;
+    }
+  }
+
+  async #recall(layer: number, memo: LayerMemo, claims: Claims): Promise<FileContent[]> {
+    const records: LayerRecord[] = [];
+    const contents: FileContent[] = [];
+    let ordinal = this.#firstOrdinals[layer]!;
+    let turn = 0;
+    for (let entry = memo.next(); entry !== undefined; entry = memo.next()) {
+      const content = this.#placed(layer, entry, () =>
+        this.#take(entry!, { ordinal, layer, records, claims }),
+      );
+      if (entry.type === 'file') ordinal++;
+      if (content !== undefined) {
+        memo.want(content);
+        contents.push(content);
+      }
+      if (++turn % recordsPerTurn === 0) await this.#turn();
+    }
+    this.#records[layer] = records;
+    this.#nextOrdinal = ordinal;
+    return contents;
   }
 
   /** `choose` says of each entry, files numbered, what content of it the sink gets. */
@@ -125,24 +201,20 @@ class Flattener {
     choose: (entry: TarEntry, ordinal: number) => FileContent | undefined,
   ): Promise<void> {
     const { signal } = this.#options;
-    const what = `Cannot read layer ${this.#image.layers[layer]!.digest}`;
-    const reader = new TarReader(what);
+    const reader = new TarReader(this.#whatReading(layer));
     let ordinal = this.#firstOrdinals[layer]!;
     let chosen: FileContent | undefined;
     const onEntry = (): Promise<unknown> | undefined => {
       const { entry } = reader;
-      try {
-        chosen = choose(entry, ordinal);
-      } catch (error) {
-        throw located(`${what}: entry ${shownPath(entry.path)}`, error);
-      }
+      chosen = this.#placed(layer, entry, () => choose(entry, ordinal));
       if (entry.type === 'file') ordinal++;
       return chosen && this.#sink.begin(chosen);
     };
-    for await (const buffer of this.#image.openLayer(
-      layer,
-      signal === undefined ? {} : { signal },
-    )) {
+    const ahead = this.#unknown?.filter(other => other < layer);
+    for await (const buffer of this.#image.openLayer(layer, {
+      ...(signal && { signal }),
+      ...(ahead && { ahead }),
+    })) {
       signal?.throwIfAborted();
       this.#count(buffer.length);
       reader.feed(buffer);
@@ -157,6 +229,19 @@ class Flattener {
     reader.close();
     this.#nextOrdinal = Math.max(this.#nextOrdinal, ordinal);
     await this.#sink.layerEnd?.();
+  }
+
+  #whatReading(layer: number): string {
+    return `Cannot read layer ${this.#image.layers[layer]!.digest}`;
+  }
+
+  /** Faults get the layer and the entry that they are of. */
+  #placed<V>(layer: number, entry: TarEntry, work: () => V): V {
+    try {
+      return work();
+    } catch (error) {
+      throw located(`${this.#whatReading(layer)}: entry ${shownPath(entry.path)}`, error);
+    }
   }
 
   async #applyLayer(builder: TreeBuilder, layer: number): Promise<void> {
@@ -178,10 +263,13 @@ class Flattener {
       } catch (error) {
         throw located(`${what}: entry ${shownPath(record.path)}`, error);
       }
-      if (++turn % recordsPerTurn !== 0) continue;
-      this.#options.signal?.throwIfAborted();
-      await setImmediate();
+      if (++turn % recordsPerTurn === 0) await this.#turn();
     }
+  }
+
+  async #turn(): Promise<void> {
+    this.#options.signal?.throwIfAborted();
+    await setImmediate();
   }
 
   async #fetchHeldBack(tree: Tree): Promise<void> {
@@ -195,12 +283,18 @@ class Flattener {
     }
     for (let layer = this.#image.layers.length - 1; layer >= 0; layer--) {
       const needed = neededByLayer.get(layer);
-      if (needed !== undefined) await this.#readAgain(layer, needed);
+      if (needed !== undefined) await this.#readContents(layer, needed);
     }
   }
 
-  async #readAgain(layer: number, needed: Map<number, FileContent>): Promise<void> {
+  /** Reads a layer whose records are known for some of its contents, by ordinal. */
+  async #readContents(
+    layer: number,
+    needed: Map<number, FileContent>,
+    notes?: LayerNotes,
+  ): Promise<void> {
     await this.#streamLayer(layer, (entry, ordinal) => {
+      notes?.entry(entry);
       const content = entry.type === 'file' ? needed.get(ordinal) : undefined;
       if (content === undefined) return undefined;
       needed.delete(ordinal);
@@ -230,4 +324,8 @@ class Flattener {
       tarBytes: this.#tarBytes,
     });
   }
+}
+
+function byOrdinal(contents: readonly FileContent[]): Map<number, FileContent> {
+  return new Map(contents.map(content => [content.ordinal, content]));
 }
