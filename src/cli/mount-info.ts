@@ -19,7 +19,7 @@ export async function keyIdOf({
   settings,
 }: CommandContext): Promise<Pick<MountRequest, 'keyId'>> {
   if (env['IMGSTORE_KEY'] === undefined) return {};
-  const { loadOwnerKey } = await import('../keys/load.ts');
-  const key = await loadOwnerKey({ directory: settings.keysDirectory, env, create: false });
-  return { keyId: key.id };
+  const { ownerKeys } = await import('../keys/owner-keys.ts');
+  const keys = ownerKeys({ directory: settings.keysDirectory, env, create: false });
+  return { keyId: (await keys.current()).id };
 }

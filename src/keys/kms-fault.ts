@@ -13,8 +13,8 @@ interface FaultContext {
 }
 
 /**
- * KEY: the KMS key or what it wrapped is of no use. IO: the service refuses who asks. UNAVAILABLE:
- * no answer, or a service that is busy or broken, after the SDK's own retries. A bug stays one.
+ * KEY: the service refuses who asks, or the KMS key or what it wrapped is of no use. UNAVAILABLE: no
+ * answer, or a service that is busy or broken, after the SDK's own retries. A bug stays one.
  */
 export function kmsFault(error: unknown, context: FaultContext): unknown {
   if (error instanceof ImgstoreError) return error;
@@ -26,48 +26,40 @@ const credentialsHint =
   'Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE and ~/.aws; a running daemon ' +
   'keeps those it was started with (imgstore daemon stop).';
 
-type Final = readonly [code: 'KEY' | 'IO', state: string, hint: (keyName: string) => string];
+type Final = readonly [state: string, hint: (keyName: string) => string];
 
 const finals: Readonly<Record<string, Final>> = {
   AccessDeniedException: [
-    'IO',
     'access denied',
     keyName => `Have kms:GenerateDataKey (to make) or kms:Decrypt (to open) allowed on ${keyName}.`,
   ],
-  DisabledException: ['KEY', 'the KMS key is disabled', keyName => `Enable ${keyName}.`],
+  DisabledException: ['the KMS key is disabled', keyName => `Enable ${keyName}.`],
   KMSInvalidStateException: [
-    'KEY',
     'the KMS key is not in use: is its deletion scheduled?',
     keyName => `Look at ${keyName}, and cancel its deletion in time: nothing replaces it.`,
   ],
   NotFoundException: [
-    'KEY',
     'there is no such KMS key',
     () => 'Check its name, the region, and AWS_ENDPOINT_URL_KMS.',
   ],
   InvalidCiphertextException: [
-    'KEY',
     'KMS did not wrap this, or not for this purpose',
     () => 'The file is damaged or was renamed. Restore it from where it is backed up.',
   ],
   IncorrectKeyException: [
-    'KEY',
     'another KMS key wrapped it',
     () => 'The file is damaged. Restore it from where it is backed up.',
   ],
   InvalidKeyUsageException: [
-    'KEY',
     'the KMS key is not one that encrypts',
     () => 'Use a symmetric key: SYMMETRIC_DEFAULT, ENCRYPT_DECRYPT.',
   ],
-  InvalidSignatureException: ['IO', 'the signature is wrong', () => 'Check the secret access key.'],
+  InvalidSignatureException: ['the signature is wrong', () => 'Check the secret access key.'],
   UnrecognizedClientException: [
-    'IO',
     'the credentials are not known',
     () => 'Check the access key, and that AWS_ENDPOINT_URL_KMS is the one it is for.',
   ],
   ExpiredTokenException: [
-    'IO',
     'the credentials have expired',
     () => 'Sign in again; a running daemon keeps its credentials (imgstore daemon stop).',
   ],
@@ -81,8 +73,8 @@ function serviceFault(error: KMSServiceException, { what, keyName }: FaultContex
   const code = /^[A-Z][A-Za-z0-9]{1,63}$/.test(error.name) ? error.name : '';
   const final = Object.hasOwn(finals, code) ? finals[code] : undefined;
   if (final !== undefined) {
-    const [kind, state, hint] = final;
-    return new ImgstoreError(kind, `${what}: ${state} (${code})`, { hint: hint(keyName) });
+    const [state, hint] = final;
+    return new ImgstoreError('KEY', `${what}: ${state} (${code})`, { hint: hint(keyName) });
   }
   const answer = code === '' ? `KMS answers ${status}` : `KMS answers ${code} (${status})`;
   if (status === 429 || status >= 500 || busy.test(code)) {
@@ -90,7 +82,7 @@ function serviceFault(error: KMSServiceException, { what, keyName }: FaultContex
       hint: 'The service is busy or broken: run it again later.',
     });
   }
-  return new ImgstoreError('IO', `${what}: ${answer}`, {
+  return new ImgstoreError('KEY', `${what}: ${answer}`, {
     hint: `See the documentation of AWS KMS on ${code === '' ? status : code}.`,
   });
 }
@@ -99,7 +91,7 @@ function connectionFault(error: unknown, { what }: FaultContext): unknown {
   const name = error instanceof Error ? error.name : '';
   const text = error instanceof Error ? error.message : '';
   if (name === 'CredentialsProviderError' || /credential/i.test(text)) {
-    return new ImgstoreError('IO', `${what}: no usable credentials were found`, {
+    return new ImgstoreError('KEY', `${what}: no usable credentials were found`, {
       hint: credentialsHint,
     });
   }

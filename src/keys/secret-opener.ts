@@ -21,7 +21,7 @@ export class SecretOpener {
   /** By the whole text of the file, which holds no plain secret. */
   readonly #opened = new Map<string, Promise<Secrets[KeyKind]>>();
 
-  /** `path` is for messages. Errors: KEY, IO, UNAVAILABLE; see kms-fault.ts. */
+  /** `path` is for messages. Errors: KEY and UNAVAILABLE, as kms-fault.ts says. */
   async open<K extends KeyKind>(file: KeyFile<K>, path: string): Promise<Secrets[K]> {
     const { held } = file;
     if (!isWrapped(held)) return held;

@@ -59,7 +59,7 @@ test('the region is that of an ARN, whatever is set', async () => {
   useEnvironment({ ...kms.environment(), AWS_REGION: 'us-east-1' });
   const made = await generateDataKey(keyArn, context, times);
   await open(made);
-  await refused(generateDataKey('alias/x', context, times), 'IO', /signature is wrong/);
+  await refused(generateDataKey('alias/x', context, times), 'KEY', /signature is wrong/);
   const { AWS_REGION: _, ...without } = kms.environment();
   useEnvironment({
     ...without,
@@ -97,11 +97,11 @@ test('a KMS key that is disabled, about to be deleted or not there', async () =>
 test('who may make secrets but not open them, or is not known, is told so', async () => {
   useEnvironment(kms.environmentOfUser(operation => operation === 'GenerateDataKey'));
   const made = await generateDataKey(keyArn, context, times);
-  await refused(open(made), 'IO', /access denied.*kms:Decrypt.* allowed on arn:/);
+  await refused(open(made), 'KEY', /access denied.*kms:Decrypt.* allowed on arn:/);
   useEnvironment({ ...kms.environment(), AWS_SECRET_ACCESS_KEY: 'of another' });
-  await refused(open(made), 'IO', /signature is wrong.*secret access key/);
+  await refused(open(made), 'KEY', /signature is wrong.*secret access key/);
   useEnvironment({ ...kms.environment(), AWS_ACCESS_KEY_ID: 'AKIANOBODY' });
-  await refused(open(made), 'IO', /credentials are not known/);
+  await refused(open(made), 'KEY', /credentials are not known/);
 });
 
 test('without credentials', async () => {
@@ -111,7 +111,7 @@ test('without credentials', async () => {
     AWS_SHARED_CREDENTIALS_FILE: '/dev/null',
     AWS_EC2_METADATA_DISABLED: 'true',
   });
-  await refused(generateDataKey(keyArn, context, times), 'IO', /no usable credentials/);
+  await refused(generateDataKey(keyArn, context, times), 'KEY', /no usable credentials/);
 });
 
 const passing: readonly [what: string, fault: KmsFault][] = [
@@ -146,7 +146,7 @@ for (const fault of senseless) {
     kms.fault = () => fault;
     const error = await open(made).catch((caught: unknown) => caught);
     assert.ok(error instanceof ImgstoreError, String(error));
-    assert.ok(error.code === 'UNAVAILABLE' || error.code === 'IO', error.message);
+    assert.ok(error.code === 'UNAVAILABLE' || error.code === 'KEY', error.message);
   });
 }
 

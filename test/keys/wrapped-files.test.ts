@@ -148,7 +148,7 @@ test("another owner's wrapped key is imported as it is, and opens with KMS's lea
   assert.equal((await keys.find(id))?.id, id);
   useEnvironment(kms.environmentOfUser(() => false));
   const denied = ownerKeys({ ...source, create: false }).find(id);
-  await rejectsWith(denied, 'IO', /access denied.*kms:Decrypt/);
+  await rejectsWith(denied, 'KEY', /access denied.*kms:Decrypt/);
 });
 
 test('a rotation keeps to KMS, or moves to it', async t => {
@@ -170,10 +170,10 @@ test('a key that cannot be opened does not come into use', async t => {
   const source = testKeys(t);
   useEnvironment(kms.environmentOfUser(operation => operation === 'GenerateDataKey'));
   const generation = generateOwnerKey({ ...source, kmsKey: keyArn });
-  await rejectsWith(generation, 'IO', /just made.*access denied/);
+  await rejectsWith(generation, 'KEY', /just made.*access denied/);
   assert.equal(await describeOwnerKey(source), undefined);
   const { id } = await generateOwnerKey(source);
-  await rejectsWith(beginRotation({ ...source, kmsKey: keyArn }), 'IO', /access denied/);
+  await rejectsWith(beginRotation({ ...source, kmsKey: keyArn }), 'KEY', /access denied/);
   assert.equal((await ownerKeys({ ...source, create: false }).current()).id, id);
   assert.deepEqual(readdirSync(source.directory), ['owner.key']);
 
