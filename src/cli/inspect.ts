@@ -54,6 +54,8 @@ function summary(recipe: Recipe) {
     segments: segments.length,
     pipeline: details.pipeline,
     saltId: details.saltId,
+    saltDomain: details.saltDomain ?? null,
+    saltEpoch: details.saltEpoch ?? null,
   };
 }
 
@@ -118,12 +120,19 @@ function describe(
       `${formatBytes(data.diskBytes)}, of which metadata ${formatBytes(data.metadataBytes)}`,
     ],
     ['stored', `${formatBytes(data.storedBytes)} in ${data.chunks} chunks`],
+    ['dedup', dedupDomain(data)],
   );
   for (const { name, chunks, storedBytes } of data.shared) {
     const share = formatShare(storedBytes, data.storedBytes);
     fields.push(['shares', `${share} (${chunks} chunks) with ${name}`]);
   }
   return formatFields(fields);
+}
+
+function dedupDomain({ saltId, saltDomain, saltEpoch }: ReturnType<typeof summary>): string {
+  const domain = saltDomain === null ? 'the default domain' : `domain ${saltDomain}`;
+  const epoch = saltEpoch === null ? '' : `, epoch ${saltEpoch}`;
+  return `${domain}${epoch}, salt ${saltId}`;
 }
 
 function configFields(config: unknown): [string, string][] {
