@@ -159,7 +159,9 @@ function checkShape(bytes: Buffer): void {
   }
   const magic = bytes.subarray(headerMagicAt, headerVersionAt);
   if (bytes.length < recipeSizeMinBytes || !magic.equals(recipeMagic)) {
-    throw new ImgstoreError('CORRUPT', `${what}: the object is not a recipe`);
+    throw new ImgstoreError('CORRUPT', `${what}: the object is not a recipe`, {
+      hint: 'Push the image again.',
+    });
   }
   const version = bytes.readUInt16LE(headerVersionAt);
   if (version !== recipeVersion) {
