@@ -45,8 +45,12 @@ export type Fault =
   | { do: 'flip'; of: 'request' | 'answer' }
   /** Bytes that are not HTTP. */
   | { do: 'garbage' }
-  /** The service does its work twice. */
-  | { do: 'twice' }
+  /** The service does its work twice: before the answer, or once more some time after it. */
+  | { do: 'twice'; afterMs?: number }
+  /** Answers as the same request was answered before; passes it on if it is the first. */
+  | { do: 'replay' }
+  /** Sends bytes after the answer's end, which are no answer to anything. */
+  | { do: 'overrun'; more: string }
   /** What the test makes of it, without the service. */
   | { do: 'instead'; answer: () => Promise<{ status: number; body?: string }> };
 
@@ -60,6 +64,9 @@ export class FaultProxy {
   inFlightMax = 0;
   connections = 0;
   #inFlight = 0;
+  /** Of lists, by path: they are small. */
+  readonly #answered = new Map<string, ProxiedAnswer>();
+  readonly #late = new Set<NodeJS.Timeout>();
   readonly #target: URL;
   readonly #agent = new Agent({ keepAlive: true });
   readonly #server = createServer((incoming, response) => {
@@ -83,6 +90,7 @@ export class FaultProxy {
   }
 
   async close(): Promise<void> {
+    for (const timer of this.#late) clearTimeout(timer);
     this.#server.close();
     this.#server.closeAllConnections();
     this.#agent.destroy();
@@ -132,8 +140,11 @@ export class FaultProxy {
     if (fault?.do === 'stall' && fault.afterBytes === undefined) return;
     if (fault?.do === 'delay') await sleep(fault.waitMs);
     if (fault?.do === 'flip' && fault.of === 'request') flip(received.body);
-    if (fault?.do === 'twice') await this.#pass(received);
+    const before = fault?.do === 'replay' ? this.#answered.get(received.path) : undefined;
+    if (before !== undefined) return void send(response, before);
+    if (fault?.do === 'twice') await this.#passAgain(received, fault.afterMs);
     const answer = await this.#pass(received);
+    if (received.path.includes('list-type=2')) this.#answered.set(received.path, answer);
     if (fault?.do === 'flip' && fault.of === 'answer') flip(answer.body);
     if (fault?.do === 'reset') return void socket.resetAndDestroy();
     if (fault?.do === 'cut' && fault.says === 'all') {
@@ -141,6 +152,7 @@ export class FaultProxy {
       const headers = { ...answer.headers, 'content-length': `${body.length}` };
       return void send(response, { ...answer, headers, body });
     }
+    if (fault?.do === 'overrun') return overrun(response, answer, fault.more);
     if (fault?.do === 'cut' || fault?.do === 'stall') {
       response.writeHead(answer.status, answer.headers);
       response.write(answer.body.subarray(0, fault.afterBytes), () => {
@@ -149,6 +161,15 @@ export class FaultProxy {
       return;
     }
     send(response, answer);
+  }
+
+  async #passAgain(received: ProxiedRequest, afterMs: number | undefined): Promise<void> {
+    if (afterMs === undefined) return void (await this.#pass(received));
+    const timer = setTimeout(() => {
+      this.#late.delete(timer);
+      this.#pass(received).catch(() => {});
+    }, afterMs);
+    this.#late.add(timer);
   }
 
   async #pass({ method, path, headers, body }: ProxiedRequest): Promise<ProxiedAnswer> {
@@ -167,6 +188,18 @@ function send(
 ): void {
   response.writeHead(answer.status, answer.headers);
   response.end(answer.body);
+}
+
+/** Past HTTP's own parser, which would not let it through. */
+function overrun(response: ServerResponse, answer: ProxiedAnswer, more: string): void {
+  const socket = response.socket!;
+  const { status, headers, body } = answer;
+  const length = body.length > 0 && { 'content-length': `${body.length}` };
+  const lines = Object.entries({ ...headers, ...length }).map(
+    ([name, value]) => `${name}: ${value}`,
+  );
+  socket.write(`HTTP/1.1 ${status} X\r\n${lines.join('\r\n')}\r\n\r\n`);
+  socket.write(Buffer.concat([body, Buffer.from(more)]));
 }
 
 async function bodyOf(message: IncomingMessage): Promise<Buffer> {

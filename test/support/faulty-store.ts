@@ -51,11 +51,13 @@ const kindsOf: Readonly<Record<StoreCall['kind'], readonly FaultKind[]>> = {
   remove: ['refused', 'stalled', 'lost', 'late', 'again'],
 };
 
+/** How likely each kind is, 0 to 1; together at most 1. Those not named do not happen. */
+export type FaultRates = Readonly<Partial<Record<FaultKind, number>>>;
+
 export interface FaultyStoreOptions {
   seed: number;
   clock: VirtualClock;
-  /** How likely each kind is, 0 to 1; together at most 1. Those not named do not happen. */
-  rates: Readonly<Partial<Record<FaultKind, number>>>;
+  rates: FaultRates | ((call: StoreCall) => FaultRates);
   lateMaxMs?: number;
   staleMaxMs?: number;
   stallMaxMs?: number;
@@ -187,10 +189,12 @@ export class FaultyStore implements PagedStore, CopyingStore {
     return new Random(crc32(`${this.#options.seed} ${what} ${time}`));
   }
 
-  #draw({ kind }: StoreCall, random: Random): FaultKind | undefined {
+  #draw(call: StoreCall, random: Random): FaultKind | undefined {
+    const { rates } = this.#options;
+    const chances = typeof rates === 'function' ? rates(call) : rates;
     let left = random.u32() / 2 ** 32;
-    for (const fault of kindsOf[kind]) {
-      left -= this.#options.rates[fault] ?? 0;
+    for (const fault of kindsOf[call.kind]) {
+      left -= chances[fault] ?? 0;
       if (left >= 0) continue;
       this.injected.set(fault, (this.injected.get(fault) ?? 0) + 1);
       return fault;
