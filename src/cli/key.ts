@@ -154,11 +154,10 @@ function saltTable(salts: readonly SaltInfo[]): string {
   const rows = salts.map(({ domain, saltId, epoch, epochDays, problem, path, kmsKey }) => [
     domain ?? '(default)',
     saltId ?? problem ?? '',
-    epoch === undefined ? '-' : `${epoch} of ${epochDays} d`,
-    path ?? 'IMGSTORE_SALT',
-    kmsKey ?? '-',
+    epoch === undefined ? '-' : `${epoch}, of ${epochDays} days`,
+    `${path ?? 'IMGSTORE_SALT'}${kmsKey === undefined ? '' : `, wrapped by ${kmsKey}`}`,
   ]);
-  return formatTable(['DEDUP DOMAIN', 'SALT', 'EPOCH', 'KEPT', 'KMS KEY'], rows);
+  return formatTable(['DEDUP DOMAIN', 'SALT', 'EPOCH', 'KEPT'], rows);
 }
 
 function saltData({ created, ...salt }: SaltInfo) {

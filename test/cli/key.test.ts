@@ -1,10 +1,12 @@
 /** `key` through the command line: what it prints, what a rotation leaves readable, and tenants. */
 
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { LocalKms } from '../support/local-kms.ts';
 import { createTestHome, TestHome } from '../support/processes.ts';
+import { seeded } from '../support/random.ts';
 import { pushSmallImage, writeSmallImage } from '../support/small-images.ts';
 
 async function json(
@@ -48,7 +50,7 @@ test('generate, show and domains: ids and places, and no secret', async context 
   assert.match(String(salt?.['path']), /domains\/team-a\.2\.salt$/);
   const { stdout } = await home.runChecked(['key', 'show']);
   assert.match(stdout, new RegExp(`^id: +${made['id']}\nkept: `));
-  assert.match(stdout, /DEDUP DOMAIN.*\nteam-a +[0-9a-f]{32} +\d+ of 7 d/);
+  assert.match(stdout, /DEDUP DOMAIN.*\nteam-a +[0-9a-f]{32} +\d+, of 7 days/);
   const secrets = secretsOf(home);
   assert.equal(secrets.length, 3);
   for (const secret of secrets) assert.ok(!(stdout + JSON.stringify(shown)).includes(secret));
@@ -97,6 +99,35 @@ test('after a rotation all images are there, for the new key alone', async conte
   rmSync(`${home.home}/keys/owners/${id}.key`);
   assert.deepEqual(await json(home, ['inspect', 'app:1']), before);
   await home.runChecked(['verify']);
+});
+
+test('a rotation that is killed at any moment leaves images readable, and goes on', async context => {
+  const home = createTestHome(context);
+  await pushSmallImage(home, 'app:1');
+  const source = writeSmallImage(home, 'more');
+  for (const tag of ['2', '3', '4']) await home.runChecked(['push', source, `app:${tag}`]);
+  let killed = 0;
+  for (const random of seeded(6)) {
+    const { child, result } = home.start(['key', 'rotate']);
+    const plan = `${home.home}/keys/rotation`;
+    while (!existsSync(plan) && child.exitCode === null) await sleep(1);
+    await sleep(random.below(12));
+    child.kill('SIGKILL');
+    await result;
+    await home.runChecked(['verify']);
+    const { rotation } = await json(home, ['key', 'show']);
+    if (rotation === undefined) continue; // it was done before the signal came
+    killed++;
+    const { continued, before } = await json(home, ['key', 'rotate']);
+    assert.equal(continued, true, `seed ${random.seed}`);
+    assert.equal(before, (rotation as { from: string }).from);
+  }
+  assert.ok(killed > 0);
+  rmSync(`${home.home}/keys/owners`, { recursive: true });
+  await home.runChecked(['verify']);
+  const { stdout } = await home.runChecked(['ls', '--json']);
+  assert.equal((JSON.parse(stdout) as unknown[]).length, 4);
+  assert.doesNotMatch(stdout, /other-key/, 'nothing is left under an earlier key');
 });
 
 test('another owner is told which key is needed, and reads once it is imported', async context => {
