@@ -24,6 +24,7 @@ export interface PushData {
 export class BenchHome implements AsyncDisposable {
   readonly #home = new TestHome();
   #storesMade = 0;
+  #elsewhere: { store: string; environment: Readonly<Record<string, string>> } | undefined;
 
   /** Removes what was mounted, stored and cached. */
   async [Symbol.asyncDispose](): Promise<void> {
@@ -54,7 +55,8 @@ export class BenchHome implements AsyncDisposable {
   }
 
   #options() {
-    return { env: { IMGSTORE_STORE: this.storeFolder }, timeoutMs: 600_000 };
+    const { store = this.storeFolder, environment } = this.#elsewhere ?? {};
+    return { env: { IMGSTORE_STORE: store, ...environment }, timeoutMs: 600_000 };
   }
 
   measure(args: readonly string[], options: { pollMemory?: boolean } = {}): Promise<Measured> {
@@ -104,6 +106,12 @@ export class BenchHome implements AsyncDisposable {
   /** From now on pushes go to an empty store. The others stay: ext4 slows down after removals. */
   newStore(): void {
     this.#storesMade++;
+    this.#elsewhere = undefined;
+  }
+
+  /** From now on the store is this one, with these variables in the environment of commands. */
+  useStore(store: string, environment: Readonly<Record<string, string>>): void {
+    this.#elsewhere = { store, environment };
   }
 }
 

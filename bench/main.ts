@@ -10,6 +10,7 @@ import { loadAverage, type Result, type Workload } from './harness.ts';
 import { workload as mount } from './mount.ts';
 import { workload as push } from './push.ts';
 import { describeMachine, describeResult } from './report.ts';
+import { workload as s3 } from './s3.ts';
 import { sealWorkload, sparseFileWorkload } from './scripts.ts';
 import { workload as start } from './start.ts';
 
@@ -19,6 +20,7 @@ const workloads: readonly Workload[] = [
   mount,
   exec,
   start,
+  s3,
   sparseFileWorkload,
   sealWorkload,
 ];

@@ -24,11 +24,50 @@ const fileSizes = [1, 3, 6, 2, 20, 4, 9, 40, 1, 150, 5, 700, 2, 12, 3000, 16_000
 
 /** Writes an OCI layout with the image `tag`, of plain tars; returns its source for imgstore. */
 export function writeSyntheticImage(dir: string, tag: string, contentBytes: number): string {
-  const generator = new Generator();
+  return writeImage(dir, tag, writeLayers(dir, contentBytes, new FileBytes()));
+}
+
+/**
+ * The image `before`, and `after` of which the last layer was built again with other bytes in one
+ * file, as a program's own files are at each of its builds.
+ */
+export function writeChangedImage(
+  dir: string,
+  contentBytes: number,
+): { before: string; after: string; changed: Buffer } {
+  const generator = new FileBytes();
+  const appBytes = Math.floor(contentBytes / 64);
+  const base = writeLayers(dir, contentBytes - appBytes, generator);
+  const [old, changed] = [generator.bytes(appBytes / 4), generator.bytes(appBytes / 4)];
+  const rest = generator.bytes((3 * appBytes) / 4);
+  const image = (tag: string, app: Buffer) => {
+    const files: [string, Buffer][] = [
+      ['app/program', app],
+      ['app/data', rest],
+    ];
+    return writeImage(dir, tag, [...base, writeTar(dir, files)]);
+  };
+  return { before: image('before', old), after: image('after', changed), changed };
+}
+
+function writeLayers(dir: string, contentBytes: number, generator: FileBytes): Descriptor[] {
   const layers: Descriptor[] = [];
   for (let left = contentBytes; left > 0; left -= layerBytes) {
-    layers.push(writeLayer(dir, Math.min(left, layerBytes), generator));
+    layers.push(writeTar(dir, filesOf(Math.min(left, layerBytes), generator)));
   }
+  return layers;
+}
+
+function* filesOf(contentBytes: number, generator: FileBytes): Generator<[string, Buffer]> {
+  for (let left = contentBytes; left > 0; ) {
+    const name = `files/${generator.count}`;
+    const bytes = generator.file(left);
+    yield [name, bytes];
+    left -= bytes.length;
+  }
+}
+
+function writeImage(dir: string, tag: string, layers: readonly Descriptor[]): string {
   const platform = { os: 'linux', architecture: process.arch === 'x64' ? 'amd64' : process.arch };
   const config = writeDocument(dir, mediaTypes.config, {
     ...platform,
@@ -47,7 +86,7 @@ export function writeSyntheticImage(dir: string, tag: string, contentBytes: numb
   return `oci:${dir}:${tag}`;
 }
 
-function writeLayer(dir: string, contentBytes: number, generator: Generator): Descriptor {
+function writeTar(dir: string, files: Iterable<[string, Buffer]>): Descriptor {
   const blobs = join(dir, 'blobs', 'sha256');
   mkdirSync(blobs, { recursive: true });
   const temporary = join(blobs, 'layer.tmp');
@@ -59,11 +98,9 @@ function writeLayer(dir: string, contentBytes: number, generator: Generator): De
     hash.update(bytes);
     size += bytes.length;
   };
-  for (let left = contentBytes; left > 0; ) {
-    const bytes = generator.file(left);
-    append(tarHeader({ name: `files/${generator.count}`, size: bytes.length }));
+  for (const [name, bytes] of files) {
+    append(tarHeader({ name, size: bytes.length }));
     append(padded(bytes));
-    left -= bytes.length;
   }
   append(Buffer.alloc(1024));
   closeSync(file);
@@ -72,7 +109,7 @@ function writeLayer(dir: string, contentBytes: number, generator: Generator): De
   return { mediaType: mediaTypes.layer, digest: `sha256:${hex}`, size };
 }
 
-class Generator {
+class FileBytes {
   count = 0;
   /** Noise, and words that repeat: the sources of all bytes. */
   readonly #noise = keystream(4 * MiB);
@@ -80,7 +117,11 @@ class Generator {
 
   /** The next file, of at most `maxBytes`. */
   file(maxBytes: number): Buffer {
-    const size = Math.min(maxBytes, fileSizes[this.count % fileSizes.length]!);
+    return this.bytes(Math.min(maxBytes, fileSizes[this.count % fileSizes.length]!));
+  }
+
+  bytes(sizeBytes: number): Buffer {
+    const size = Math.floor(sizeBytes);
     const source = this.count % 4 === 2 ? this.#noise : this.#words;
     const bytes = Buffer.allocUnsafe(size);
     // From another place each time, with its own number every 4 KiB: nothing is ever the same.

@@ -10,7 +10,7 @@ import { runChecked, runCommand } from '../support/processes.ts';
 
 const main = join(import.meta.dirname, '..', '..', 'bench', 'main.ts');
 
-const workloads = ['push', 'disk', 'mount', 'exec', 'start', 'sparse-file', 'seal'];
+const workloads = ['push', 'disk', 'mount', 'exec', 'start', 's3', 'sparse-file', 'seal'];
 
 async function runSmall(name: string): Promise<Result> {
   const args = [main, name, '--small', '--json'];
@@ -65,6 +65,16 @@ const checks: Record<string, (result: Result) => void> = {
     const fetched = rowOf(result, 'fetched').p50;
     assert.ok(fetched <= rowOf(result, 'stored').p50);
     assert.ok(rowOf(result, 'stored').p50 < rowOf(result, 'disk').p50);
+  },
+  s3(result) {
+    for (const what of [
+      'requests of it unchanged',
+      'uploads for it',
+      'round trips to the first read',
+    ]) {
+      assert.equal(isMet(rowOf(result, what)), true, what);
+    }
+    assert.ok(rowOf(result, 'requests for it').p50 < rowOf(result, 'requests').p50);
   },
 };
 
