@@ -10,6 +10,11 @@ export function formatBytes(sizeBytes: number): string {
   return `${(sizeBytes / TiB).toFixed(2)} TiB`;
 }
 
+/** `1 chunk`, `2 chunks`. */
+export function formatCount(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+}
+
 export function formatShare(part: number, whole: number): string {
   return whole === 0 ? '0 %' : `${((100 * part) / whole).toFixed(1)} %`;
 }

@@ -1,94 +1,100 @@
-/** `verify`: whether what names mean is still whole. */
+/** `verify`: whether what names mean, or all of a store, is still whole; and what mends it. */
 
-import { describeError, type ErrorCode, ImgstoreError } from '../base/errors.ts';
-import { storeSource } from '../cache/store-source.ts';
-import { verified } from '../cache/verified.ts';
-import { type ImageFault, verifyImage } from '../image/verify.ts';
-import { formatImageName, type ImageName, parseImageName } from '../recipe/name.ts';
-import { type Command, type CommandContext, type CommandResult, storeOption } from './command.ts';
-import { formatBytes } from './format.ts';
+import { ImgstoreError } from '../base/errors.ts';
+import { collectBuffersWithTheHeap } from '../base/external-memory.ts';
+import { type ImageReference, parseImageReference } from '../recipe/name.ts';
+import {
+  type Command,
+  type CommandContext,
+  type CommandResult,
+  storeOption,
+  usageError,
+} from './command.ts';
 import { type Opened, openForReading } from './open.ts';
-
-interface Verdict {
-  name: string;
-  chunks: number;
-  storedBytes: number;
-  faults: ImageFault[];
-}
-
-const filesShownMax = 3;
-/** No such name, another owner's, a store that does not answer: they say nothing of the image. */
-const notDamage: ReadonlySet<ErrorCode> = new Set(['NOT_FOUND', 'KEY', 'UNAVAILABLE']);
+import { repair } from './repair.ts';
+import { scrub } from './scrub.ts';
+import { describeCost, describeVerdict, Judge, type Verdict } from './verdict.ts';
 
 export const command: Command = {
-  usage: '[NAME[:TAG]]',
-  summary: 'check that every chunk of an image is there and right',
+  usage: '[NAME[:TAG][@RECIPE]…]',
+  summary: 'check that every chunk of images is there and right; mend them',
   description: `
-Fetches every chunk of the image, or of all your images, compares it with its id, decrypts and
-decodes it, and checks the structure of the disk. Exit status 1 if anything is wrong; the result
-names each damaged chunk and files that it holds. Pushing the image again with --force mends it.`,
-  options: { ...storeOption },
-  positionals: { min: 0, max: 1 },
+Fetches every chunk of the images, or of all your images, compares it with its id, decrypts and
+decodes it, and checks the structure of the disks. Exit status 1 if anything is wrong; the result
+names each damaged chunk and files that it holds.
+
+With --repair, what is missing or damaged of the one image NAME is made again from SOURCE, which is
+named as for push and has to be what NAME was pushed from; then it is checked again.
+
+With --scrub, every object of the store is compared with its id, whoever it belongs to and whether
+or not it is needed, and what recipes need is looked for. That takes no key.`,
+  options: {
+    ...storeOption,
+    repair: { type: 'boolean', help: 'make again what is missing or damaged of NAME' },
+    from: { type: 'string', value: 'SOURCE', help: 'for --repair: what NAME was pushed from' },
+    platform: {
+      type: 'string',
+      value: 'OS/ARCH',
+      help: "for --repair: of a multi-platform SOURCE; else this machine's",
+    },
+    'plain-http': { type: 'boolean', help: 'for --repair: speak HTTP without TLS to the registry' },
+    scrub: { type: 'boolean', help: 'check all objects of the store instead, without keys' },
+  },
+  positionals: { min: 0, max: Number.POSITIVE_INFINITY },
 
   async run(context): Promise<CommandResult> {
-    const opened = await openForReading(context);
-    const verdicts: Verdict[] = [];
-    for (const name of await wanted(opened, context)) {
-      verdicts.push(await verdictOn(name, opened, context));
-    }
-    const broken = verdicts.some(verdict => verdict.faults.length > 0);
-    return {
-      data: verdicts,
-      text: verdicts.flatMap(describe).join('\n') || 'There is no image of yours in the store',
-      exitStatus: broken ? 1 : 0,
-    };
+    const names = context.positionals.map(parseImageReference);
+    checkUsage(names, context);
+    collectBuffersWithTheHeap();
+    if (context.flag('scrub')) return await scrub(context);
+    const [first] = names;
+    const from = context.option('from');
+    if (first !== undefined && from !== undefined) return await repair(first, from, context);
+    return await verify(names, context);
   },
 };
 
-async function wanted({ catalog }: Opened, { positionals, signal }: CommandContext) {
-  if (positionals[0] !== undefined) return [parseImageName(positionals[0])];
-  const names: ImageName[] = [];
+function checkUsage(names: readonly ImageReference[], { flag, option }: CommandContext): void {
+  const wrong = (message: string) =>
+    usageError(`Cannot run verify: ${message}`, 'See imgstore verify --help');
+  const forRepair = ['from', 'platform'].filter(name => option(name) !== undefined);
+  if (flag('plain-http')) forRepair.push('plain-http');
+  if (flag('scrub') && flag('repair')) throw wrong('--scrub and --repair exclude each other');
+  if (flag('scrub') && names.length > 0) throw wrong('--scrub takes no NAME: it checks everything');
+  if (!flag('repair') && forRepair.length > 0) throw wrong(`--${forRepair[0]} goes with --repair`);
+  if (!flag('repair')) return;
+  if (names.length !== 1) throw wrong('--repair takes one NAME');
+  if (option('from') === undefined) throw wrong('--repair takes --from SOURCE');
+}
+
+async function verify(
+  given: readonly ImageReference[],
+  context: CommandContext,
+): Promise<CommandResult> {
+  const opened = await openForReading(context);
+  const judge = new Judge(opened, context);
+  const images: Verdict[] = [];
+  for (const name of given.length > 0 ? given : await ownNames(opened, context)) {
+    try {
+      images.push((await judge.image(name)).verdict);
+    } catch (error) {
+      const isRemoved = error instanceof ImgstoreError && error.code === 'NOT_FOUND';
+      if (!isRemoved || given.length > 0) throw error; // since it was listed
+    }
+  }
+  const { cost } = judge;
+  const lines = [...images.flatMap(describeVerdict), describeCost(cost)];
+  return {
+    data: { images, ...cost },
+    text: images.length === 0 ? 'There is no image of yours in the store' : lines.join('\n'),
+    exitStatus: images.every(({ faults }) => faults.length === 0) ? 0 : 1,
+  };
+}
+
+async function ownNames({ catalog }: Opened, { signal }: CommandContext) {
+  const names: ImageReference[] = [];
   for await (const entry of catalog.list({ signal })) {
     if (entry.state !== 'other-key') names.push(entry.name);
   }
   return names;
-}
-
-async function verdictOn(
-  name: ImageName,
-  { catalog, roots }: Opened,
-  { progress, signal }: CommandContext,
-): Promise<Verdict> {
-  const text = formatImageName(name);
-  try {
-    const { recipe } = await catalog.open(name, { signal });
-    progress.step(`Verifying ${text}`);
-    const verdict = await verifyImage(recipe, verified(storeSource(roots)), {
-      signal,
-      onProgress: checkedBytes => progress.advance(checkedBytes, undefined),
-    });
-    return { name: text, ...verdict };
-  } catch (error) {
-    signal.throwIfAborted();
-    if (!(error instanceof ImgstoreError) || notDamage.has(error.code)) throw error;
-    return {
-      name: text,
-      chunks: 0,
-      storedBytes: 0,
-      faults: [{ problem: describeError(error), files: [] }],
-    };
-  }
-}
-
-function describe({ name, chunks, storedBytes, faults }: Verdict): string[] {
-  if (faults.length === 0)
-    return [`${name} is whole: ${chunks} chunks, ${formatBytes(storedBytes)}`];
-  return [
-    `${name} is damaged (${chunks} chunks, ${faults.length} ${faults.length === 1 ? 'fault' : 'faults'})`,
-    ...faults.map(({ chunk, problem, files }) => {
-      const more = files.length > filesShownMax ? `, and ${files.length - filesShownMax} more` : '';
-      const where = files.length > 0 ? ` (${files.slice(0, filesShownMax).join(', ')}${more})` : '';
-      return chunk === undefined ? `  ${problem}` : `  chunk ${chunk}: ${problem}${where}`;
-    }),
-  ];
 }

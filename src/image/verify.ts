@@ -4,24 +4,35 @@
  * all are listed, with the files that they touch.
  */
 
+import type { ChunkId } from '../base/digest.ts';
 import { describeError, ImgstoreError } from '../base/errors.ts';
+import { release } from '../base/external-memory.ts';
+import { inParallel } from '../base/in-parallel.ts';
 import { MiB } from '../base/limits.ts';
 import type { ChunkSource } from '../cache/chunk-source.ts';
 import { checkDisk } from '../erofs/check.ts';
-import type { ChunkSegment, Recipe } from '../recipe/recipe.ts';
+import { type ChunkSegment, type Recipe, storedSize } from '../recipe/recipe.ts';
 import { openChunk } from '../seal/seal.ts';
 import { ChunkReader } from './chunk-reader.ts';
 import { DecodedCache } from './decoded-cache.ts';
 import { metadataSource } from './disk-source.ts';
 import { LazyDisk } from './lazy-disk.ts';
 import { type DiskRange, filesAt } from './locate.ts';
+import type { WholeChunks } from './whole-chunks.ts';
 
-const chunksAtOnce = 8;
+/**
+ * Enough for a store that takes tens of milliseconds to answer. Of each the sealed and the plain
+ * bytes are held.
+ */
+const chunksAtOnce = 32;
+const chunksAtOnceMaxBytes = 32 * MiB;
+/** Reads of the disk's structure follow each other, but for the chunks of one read. */
+const structureReadsMax = 8;
 const structureCacheBytes = 64 * MiB;
 
 export interface ImageFault {
   /** Absent if the fault is not one chunk's. */
-  chunk?: string;
+  chunk?: ChunkId;
   problem: string;
   /** Files with bytes in the chunk; empty if that cannot be told. */
   files: string[];
@@ -31,12 +42,18 @@ export interface ImageVerdict {
   /** Distinct ones. */
   chunks: number;
   storedBytes: number;
+  /** Of these, what was fetched: not what was found whole before. */
+  checkedChunks: number;
+  checkedBytes: number;
   faults: ImageFault[];
 }
 
 export interface VerifyOptions {
-  onProgress: (checkedBytes: number) => void;
-  signal?: AbortSignal;
+  /** Sealed bytes of the chunks that are done, and of all of the image. */
+  onProgress: (doneBytes: number, totalBytes: number) => void;
+  /** Chunks found whole before in this run are not fetched again; those found whole now are added. */
+  whole?: WholeChunks;
+  signal?: AbortSignal | undefined;
 }
 
 /**
@@ -46,47 +63,55 @@ export interface VerifyOptions {
 export async function verifyImage(
   recipe: Recipe,
   source: ChunkSource,
-  options: VerifyOptions,
+  { onProgress, whole, signal }: VerifyOptions,
 ): Promise<ImageVerdict> {
-  const distinct = new Map<string, ChunkSegment>();
+  const distinct = new Map<ChunkId, ChunkSegment>();
   for (const segment of recipe.segments) {
     if (segment.kind === 'chunk') distinct.set(segment.id, segment);
   }
-  const problems = new Map<string, string>();
-  let storedBytes = 0;
-  const segments = each(distinct.values());
-  const checkSome = async () => {
-    for (const segment of segments) {
-      const problem = await problemOf(segment, source, options.signal);
-      if (problem !== undefined) problems.set(segment.id, problem);
-      storedBytes += segment.sealedSizeBytes;
-      options.onProgress(storedBytes);
-    }
+  const { storedBytes } = storedSize(recipe);
+  const checked = { checkedChunks: 0, checkedBytes: 0 };
+  const problems = new Map<ChunkId, string>();
+  let doneBytes = 0;
+  const bounds = {
+    atOnce: chunksAtOnce,
+    bytesMax: chunksAtOnceMaxBytes,
+    bytesOf: (segment: ChunkSegment) => segment.sealedSizeBytes + segment.plainSizeBytes,
+    signal,
   };
-  await Promise.all(Array.from({ length: chunksAtOnce }, checkSome));
-  const faults = await describeFaults(recipe, source, problems, options.signal);
-  return { chunks: distinct.size, storedBytes, faults };
+  await inParallel(distinct.values(), bounds, async (segment, aborting) => {
+    if (!whole?.has(segment)) {
+      const problem = await problemOf(segment, source, aborting);
+      if (problem === undefined) whole?.add(segment);
+      else problems.set(segment.id, problem);
+      checked.checkedChunks++;
+      checked.checkedBytes += segment.sealedSizeBytes;
+    }
+    doneBytes += segment.sealedSizeBytes;
+    onProgress(doneBytes, storedBytes);
+  });
+  const inOrder = new Map([...distinct.keys()].flatMap(id => entryOf(problems, id)));
+  const faults = await describeFaults(recipe, source, inOrder, signal);
+  return { chunks: distinct.size, storedBytes, ...checked, faults };
 }
 
-/** One iterator for several loops; unlike a map's own, it ends for all when one of them throws. */
-function* each<V>(values: Iterable<V>): Generator<V, void, undefined> {
-  yield* values;
+function entryOf<K, V>(map: ReadonlyMap<K, V>, key: K): [K, V][] {
+  const value = map.get(key);
+  return value === undefined ? [] : [[key, value]];
 }
 
 async function problemOf(
   segment: ChunkSegment,
   source: ChunkSource,
-  signal: AbortSignal | undefined,
+  signal: AbortSignal,
 ): Promise<string | undefined> {
-  signal?.throwIfAborted();
-  const sizeBytes = segment.sealedSizeBytes;
   try {
-    const hit = await source.get(segment.id, signal ? { sizeBytes, signal } : { sizeBytes });
+    const hit = await source.get(segment.id, { sizeBytes: segment.sealedSizeBytes, signal });
     if (hit === undefined) return 'it is not in the store';
-    await openChunk(hit.sealed, segment);
+    release(await openChunk(hit.sealed, segment));
     return undefined;
   } catch (error) {
-    signal?.throwIfAborted();
+    signal.throwIfAborted();
     if (!(error instanceof ImgstoreError) || error.code === 'UNAVAILABLE') throw error;
     return error.message;
   }
@@ -95,7 +120,7 @@ async function problemOf(
 async function describeFaults(
   recipe: Recipe,
   source: ChunkSource,
-  problems: ReadonlyMap<string, string>,
+  problems: ReadonlyMap<ChunkId, string>,
   signal: AbortSignal | undefined,
 ): Promise<ImageFault[]> {
   const ranges = rangesOf(recipe, problems);
@@ -104,7 +129,7 @@ async function describeFaults(
   let structure: ImageFault | undefined;
   if (recipe.details.kind === 'oci' && metadataIsWhole) {
     const reader = new ChunkReader(source, new DecodedCache(structureCacheBytes), {
-      chunksInFlightMax: chunksAtOnce,
+      chunksInFlightMax: structureReadsMax,
     });
     structure = await structureFault(recipe, reader, signal);
     if (structure === undefined && ranges.length > 0) {
@@ -139,9 +164,9 @@ async function structureFault(
 /** Where on the disk the damaged chunks stand. */
 function rangesOf(
   recipe: Recipe,
-  problems: ReadonlyMap<string, string>,
-): (DiskRange & { chunk: string })[] {
-  const ranges: (DiskRange & { chunk: string })[] = [];
+  problems: ReadonlyMap<ChunkId, string>,
+): (DiskRange & { chunk: ChunkId })[] {
+  const ranges: (DiskRange & { chunk: ChunkId })[] = [];
   let offsetBytes = 0;
   for (const segment of recipe.segments) {
     const lengthBytes = segment.plainSizeBytes;

@@ -259,7 +259,7 @@ test('results as JSON, nothing with --quiet', async context => {
         assert.equal(stats.storedBytes, push.storedBytes);
       },
     ],
-    [['verify', 'again'], (verdicts: object[]) => assert.equal(verdicts.length, 1)],
+    [['verify', 'again'], ({ images }: { images: object[] }) => assert.equal(images.length, 1)],
     [['daemon', 'status'], (status: { mounts: number }) => assert.equal(status.mounts, 1)],
     [
       ['export', 'again', 'tar:out.tar'],

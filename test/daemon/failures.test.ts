@@ -44,7 +44,8 @@ function flipBit(path: string): void {
 
 async function verify(home: TestHome): Promise<{ exitCode: number | undefined; faults: Fault[] }> {
   const { exitCode, stdout } = await home.run(['verify', '--json', 'small']);
-  return { exitCode, faults: (JSON.parse(stdout) as { faults: Fault[] }[])[0]!.faults };
+  const { images } = JSON.parse(stdout) as { images: { faults: Fault[] }[] };
+  return { exitCode, faults: images[0]!.faults };
 }
 
 const damages = {
