@@ -19,6 +19,8 @@ export const statesPrefix = 'states';
 export const namesPrefix = 'names';
 /** Says which pushes write to which root. */
 export const pushesPrefix = 'pushes';
+/** Put for its time: the store's clock, which markers and leases are compared with. */
+export const clockKey = 'clock';
 
 export type RootId = string & { readonly brand: 'RootId' };
 export type RootFact = 'opened' | 'expired' | 'alarm' | 'deleted';
@@ -27,6 +29,7 @@ const documentHint =
   'Run it again; if it stays, put the document back: it is the same in every store of its format.';
 const rootNumberMax = 999_999_999;
 
+const leaseKeyPattern = /^pushes\/(r[0-9]{4,9})\/([0-9a-f-]{36})(?:\.renewed)?$/;
 const stateKeyPattern = /^(r[0-9]{4,9})\.(opened|expired|alarm|deleted)$/;
 
 /** In the whole store, not in a scope. */
@@ -37,15 +40,37 @@ export function stateKey(root: RootId, fact: RootFact): string {
 /** The reverse, of a key below `states/`; undefined for a foreign object. */
 export function parseStateKey(key: string): { root: RootId; fact: RootFact } | undefined {
   const [, root, fact] = stateKeyPattern.exec(key) ?? [];
-  if (root === undefined || rootIdOf(Number(root.slice(1))) !== root) return undefined;
-  return { root: root as RootId, fact: fact as RootFact };
+  if (root === undefined || !isRootId(root)) return undefined;
+  return { root, fact: fact as RootFact };
+}
+
+/** Put once, so that its time is the one when the push began. */
+export function leaseKey(root: RootId, lease: string): string {
+  return `${pushesPrefix}/${root}/${lease}`;
+}
+
+/** Put again and again. */
+export function leaseRenewalKey(root: RootId, lease: string): string {
+  return `${leaseKey(root, lease)}.renewed`;
+}
+
+/** The reverse of both; undefined for a foreign object. */
+export function parseLeaseKey(key: string): { root: RootId; lease: string } | undefined {
+  const [, root, lease] = leaseKeyPattern.exec(key) ?? [];
+  if (root === undefined || lease === undefined) return undefined;
+  return isRootId(root) ? { root, lease } : undefined;
+}
+
+function isRootId(text: string): text is RootId {
+  return rootIdOf(Number(text.slice(1))) === text;
 }
 
 export function rootNumber(id: RootId): number {
   return Number(id.slice(1));
 }
 
-function rootIdOf(number: number): RootId {
+/** `number` is 1 to 999,999,999. */
+export function rootIdOf(number: number): RootId {
   return `r${String(number).padStart(4, '0')}` as RootId;
 }
 
@@ -58,6 +83,16 @@ export function nextRootId(newest: RootId): RootId {
 
 export function rootPrefix(id: RootId): string {
   return `roots/${id}`;
+}
+
+/** Of sealed chunks, by `chunkObjectKey`. */
+export function chunksPrefix(id: RootId): string {
+  return `${rootPrefix(id)}/chunks`;
+}
+
+/** Of sealed recipes, by `recipeObjectKey`. */
+export function recipesPrefix(id: RootId): string {
+  return `${rootPrefix(id)}/recipes`;
 }
 
 /**

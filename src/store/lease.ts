@@ -1,7 +1,8 @@
 /**
- * A push's hold on the root that it writes to: an object `pushes/ROOT/…` that it puts before its
- * first chunk, again from time to time, and removes after its name is written. Garbage collection
- * does not expire a root in which a lease is fresh.
+ * A push's hold on the root that it writes to: an object `pushes/ROOT/ID` that it puts before its
+ * first chunk, another that it puts from time to time to say that it goes on, and both removed after
+ * its name is written. Garbage collection does not expire a root in which a lease is fresh. A
+ * collection holds the root that it copies to in the same way.
  *
  * Invariant: a root that is held was active after the lease was there. So either the collection that
  * retired it finds the lease, or the push finds that it was retired, and takes the next root.
@@ -9,41 +10,103 @@
 
 import { randomUUID } from 'node:crypto';
 import { ImgstoreError } from '../base/errors.ts';
-import { leaseRenewalMs } from '../base/limits.ts';
-import { pushesPrefix, type RootId } from './format.ts';
+import { leaseAgeMaxMs, leaseRenewalMs, leftoverAgeMinMs } from '../base/limits.ts';
+import { leaseKey, leaseRenewalKey, parseLeaseKey, pushesPrefix, type RootId } from './format.ts';
+import type { ObjectStore } from './object-store.ts';
 import type { Root, Roots } from './roots.ts';
 
 /** Each round another collection has to open a root at that very moment. */
 const attemptsMax = 10;
 
+/** What its objects say of a lease; times are the store's. */
+export interface Lease {
+  root: RootId;
+  id: string;
+  /** Before anything was put under it. */
+  begun: Date;
+  /** When its holder was last heard of. */
+  seen: Date;
+}
+
+/** Of all roots, also of those that are gone. Errors: those of the store. */
+export async function listLeases(
+  store: ObjectStore,
+  signal: AbortSignal | undefined,
+): Promise<Lease[]> {
+  const leases = new Map<string, Lease>();
+  for await (const { key, modified } of store.list(pushesPrefix, signal && { signal })) {
+    const parsed = parseLeaseKey(key);
+    if (parsed === undefined) continue;
+    const { root, lease: id } = parsed;
+    const { begun, seen } = leases.get(`${root}/${id}`) ?? { begun: modified, seen: modified };
+    leases.set(`${root}/${id}`, {
+      root,
+      id,
+      begun: modified < begun ? modified : begun,
+      seen: modified > seen ? modified : seen,
+    });
+  }
+  return [...leases.values()];
+}
+
+export function isFresh({ seen }: Lease, now: Date): boolean {
+  return now.getTime() - seen.getTime() <= leaseAgeMaxMs;
+}
+
+/** When the oldest of the fresh leases that hold the root was begun; undefined if none does. */
+export function heldSince(root: RootId, leases: readonly Lease[], now: Date): Date | undefined {
+  const begun = leases
+    .filter(lease => lease.root === root && isFresh(lease, now))
+    .map(lease => lease.begun.getTime());
+  return begun.length === 0 ? undefined : new Date(Math.min(...begun));
+}
+
+/**
+ * Removes what pushes left that were not heard of for so long that they have ended. One that sleeps
+ * all the same puts its renewal again. Errors: those of the store.
+ */
+export async function removeDeadLeases(
+  store: ObjectStore,
+  now: Date,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const aborting = signal && { signal };
+  for (const { root, id, seen } of await listLeases(store, signal)) {
+    if (now.getTime() - seen.getTime() < leftoverAgeMinMs) continue;
+    await store.remove(leaseKey(root, id), aborting);
+    await store.remove(leaseRenewalKey(root, id), aborting);
+  }
+}
+
 export class RootLease implements AsyncDisposable {
   readonly root: Root;
   readonly #roots: Roots;
-  readonly #key: string;
+  readonly #id: string;
   readonly #renewals: NodeJS.Timeout;
-  #renewing: Promise<unknown> = Promise.resolve();
+  #renewing: Promise<unknown> | undefined;
 
-  private constructor(roots: Roots, root: Root, key: string) {
+  private constructor(roots: Roots, root: Root, id: string) {
     this.#roots = roots;
     this.root = root;
-    this.#key = key;
+    this.#id = id;
     // A renewal that fails is made up for by the next; `check` has the last word.
     this.#renewals = setInterval(() => {
-      this.#renewing = put(roots, key, undefined).catch(() => {});
+      this.#renewing = put(roots, leaseRenewalKey(root.id, id), undefined).catch(() => {});
     }, leaseRenewalMs).unref();
   }
 
   /** Of the active root. Errors: those of Roots.view and the store. */
   static async take(roots: Roots, signal: AbortSignal | undefined): Promise<RootLease> {
-    let { id } = (await roots.view()).roots[0];
+    const id = randomUUID();
+    let root = (await roots.view()).roots[0].id;
     for (let attempt = 1; ; attempt++) {
-      const key = leaseKey(id);
+      const key = leaseKey(root, id);
       await put(roots, key, signal);
       const [active] = (await roots.refresh()).roots;
-      if (active.id === id) return new RootLease(roots, active, key);
+      if (active.id === root) return new RootLease(roots, active, id);
       await roots.store.remove(key, signal && { signal });
-      if (attempt === attemptsMax) throw lost(id, 'roots are collected faster than it begins');
-      id = active.id;
+      if (attempt === attemptsMax) throw lost(root, 'roots are collected faster than it begins');
+      root = active.id;
     }
   }
 
@@ -59,13 +122,12 @@ export class RootLease implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#renewals);
     await this.#renewing;
+    const { store } = this.#roots;
     // One that stays is passed over when it is old.
-    await this.#roots.store.remove(this.#key).catch(() => {});
+    await store.remove(leaseKey(this.root.id, this.#id)).catch(() => {});
+    if (this.#renewing === undefined) return;
+    await store.remove(leaseRenewalKey(this.root.id, this.#id)).catch(() => {});
   }
-}
-
-function leaseKey(id: RootId): string {
-  return `${pushesPrefix}/${id}/${randomUUID()}`;
 }
 
 async function put(roots: Roots, key: string, signal: AbortSignal | undefined): Promise<void> {

@@ -13,14 +13,15 @@ import { rootsMax, storeDocumentSizeMaxBytes } from '../base/limits.ts';
 import type { CopyingStore } from './copying-store.ts';
 import {
   checkStoreDocument,
+  chunksPrefix,
   firstRootId,
   formatStoreDocument,
   namesPrefix,
   parseStateKey,
   type RootFact,
   type RootId,
+  recipesPrefix,
   rootNumber,
-  rootPrefix,
   stateKey,
   statesPrefix,
   storeDocumentKey,
@@ -50,7 +51,7 @@ export interface Root {
 export interface RootsView {
   /** Those that can be read, the newest first. The first is the active one. */
   readonly roots: readonly [Root, ...Root[]];
-  /** Their deletion has begun: nothing is read from them. */
+  /** Their deletion has begun, or ended but for a late marker: nothing is read from them. */
   readonly deleted: readonly RootId[];
 }
 
@@ -276,12 +277,14 @@ function viewOf(
   store: ObjectStore,
 ): RootsView | undefined {
   const ids = [...facts.keys()].sort((a, b) => rootNumber(b) - rootNumber(a));
-  const deleted = ids.filter(id => facts.get(id)!.has('deleted'));
+  // `opened` is put first and removed first, so what lacks it is the end of a deletion.
+  const isDeleted = (id: RootId) => facts.get(id)!.has('deleted') || !facts.get(id)!.has('opened');
+  const deleted = ids.filter(isDeleted);
   const roots: Root[] = [];
   let nextOpened: Date | undefined;
   for (const id of ids) {
     const opened = facts.get(id)!.get('opened');
-    if (opened === undefined || facts.get(id)!.has('deleted')) continue;
+    if (opened === undefined || isDeleted(id)) continue;
     const expired = facts.get(id)!.get('expired');
     const [state, since]: [RootState, Date] =
       nextOpened === undefined
@@ -289,9 +292,8 @@ function viewOf(
         : expired === undefined
           ? ['retired', nextOpened]
           : ['expired', expired];
-    const prefix = rootPrefix(id);
-    const chunks = scoped(store, `${prefix}/chunks`);
-    const recipes = scoped(store, `${prefix}/recipes`);
+    const chunks = scoped(store, chunksPrefix(id));
+    const recipes = scoped(store, recipesPrefix(id));
     roots.push({ id, state, since, alarmed: facts.get(id)!.get('alarm'), chunks, recipes });
     nextOpened = opened;
   }

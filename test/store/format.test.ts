@@ -6,7 +6,10 @@ import {
   chunkIdOfObjectKey,
   chunkObjectKey,
   formatStoreDocument,
+  leaseKey,
+  leaseRenewalKey,
   nextRootId,
+  parseLeaseKey,
   parseStateKey,
   type RootId,
   recipeObjectKey,
@@ -40,6 +43,22 @@ test('markers of roots are pinned and read back; what is none is foreign', () =>
     ...['r00001.opened', 'r1234567890.opened', 'x/r0001.opened', 'r0001.opened\n', 'r-001.opened'],
   ]) {
     assert.equal(parseStateKey(key), undefined, key);
+  }
+});
+
+test('keys of leases are pinned and read back; what is none is foreign', () => {
+  const root = 'r0001' as RootId;
+  const lease = '01234567-89ab-4cde-8f01-23456789abcd';
+  assert.equal(leaseKey(root, lease), `pushes/r0001/${lease}`);
+  assert.equal(leaseRenewalKey(root, lease), `pushes/r0001/${lease}.renewed`);
+  for (const key of [leaseKey(root, lease), leaseRenewalKey(root, lease)]) {
+    assert.deepEqual(parseLeaseKey(key), { root, lease });
+  }
+  for (const key of [
+    ...['pushes/r0001/x', `pushes/r1/${lease}`, `pushes/r0001/${lease}.old`, `x/r0001/${lease}`],
+    ...[`pushes/r0001/x/${lease}`, `pushes/r00001/${lease}`, `pushes/r0001/${lease}\n`, ''],
+  ]) {
+    assert.equal(parseLeaseKey(key), undefined, key);
   }
 });
 

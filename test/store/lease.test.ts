@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { leaseRenewalMs } from '../../src/base/limits.ts';
-import { RootLease } from '../../src/store/lease.ts';
+import { leaseAgeMaxMs, leaseRenewalMs, leftoverAgeMinMs } from '../../src/base/limits.ts';
+import type { RootId } from '../../src/store/format.ts';
+import { heldSince, listLeases, RootLease, removeDeadLeases } from '../../src/store/lease.ts';
 import { isFault, keysOf } from '../contract/object-store.ts';
 import { rootsOf } from '../support/catalogs.ts';
 import { MemoryStore } from '../support/memory-store.ts';
@@ -74,4 +75,41 @@ test('a lease is renewed, also after a renewal that failed', async context => {
   context.mock.timers.tick(5 * leaseRenewalMs);
   assert.equal(puts, 3, 'nothing is put after the end');
   assert.deepEqual(await keysOf(store, 'pushes'), []);
+});
+
+test('a root is held since its oldest push began, as long as one of them was heard of', async context => {
+  context.mock.timers.enable({ apis: ['setInterval'] });
+  let nowMs = 1000;
+  const store = new MemoryStore({ now: () => nowMs });
+  const [r1, r2] = ['r0001', 'r0002'] as RootId[];
+  const held = async (root: RootId | undefined, ms: number) =>
+    heldSince(root!, await listLeases(store, undefined), new Date(ms))?.getTime();
+  const first = await RootLease.take(rootsOf(store), undefined);
+  nowMs = 5000;
+  await using _second = await RootLease.take(rootsOf(store), undefined);
+  await store.put('pushes/r0001/foreign', Buffer.alloc(0), { ifAbsent: true });
+  assert.equal((await listLeases(store, undefined)).length, 2);
+  assert.equal(await held(r1, 6000), 1000);
+  assert.equal(await held(r2, 6000), undefined);
+  assert.equal(await held(r1, 1001 + leaseAgeMaxMs), 5000);
+  assert.equal(await held(r1, 5001 + leaseAgeMaxMs), undefined);
+  nowMs = leaseAgeMaxMs;
+  context.mock.timers.tick(leaseRenewalMs);
+  assert.equal(await held(r1, 2 * leaseAgeMaxMs), 1000, 'a renewal keeps the time of the begin');
+  await first[Symbol.asyncDispose]();
+  assert.equal(await held(r1, 2 * leaseAgeMaxMs), 5000);
+});
+
+test('what dead pushes left is removed after a day, and nothing else', async () => {
+  let nowMs = 0;
+  const store = new MemoryStore({ now: () => nowMs });
+  const roots = rootsOf(store);
+  const dead = await RootLease.take(roots, undefined);
+  nowMs = leftoverAgeMinMs / 2;
+  await using _alive = await RootLease.take(roots, undefined);
+  await removeDeadLeases(store, new Date(leftoverAgeMinMs - 1), undefined);
+  assert.equal((await listLeases(store, undefined)).length, 2);
+  await removeDeadLeases(store, new Date(leftoverAgeMinMs), undefined);
+  assert.equal((await listLeases(store, undefined)).length, 1);
+  await dead[Symbol.asyncDispose]();
 });

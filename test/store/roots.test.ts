@@ -129,6 +129,11 @@ test('states follow from the markers, whatever their order', async () => {
   assert.deepEqual(await statesOf(odd), ['r0002 active', 'r0003 deleted', 'r0001 deleted']);
 });
 
+test('markers that came after the deletion, or are the last of one, are of a deleted root', async () => {
+  const late = await storeWith('r0003.opened', 'r0002.alarm', 'r0001.expired');
+  assert.deepEqual(await statesOf(late), ['r0003 active', 'r0002 deleted', 'r0001 deleted']);
+});
+
 test('a root is retired since the next was opened, expired since it was marked', async () => {
   const store = await storeWith('r0001.opened', 'r0002.opened', 'r0003.opened', 'r0001.expired');
   const time = (marker: string, ms: number) => {
