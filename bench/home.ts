@@ -17,6 +17,7 @@ export interface PushData {
   diskBytes: number;
   storedBytes: number;
   newChunks: number;
+  newStoredBytes: number;
   chunks: number;
   outcome: string;
 }
@@ -37,6 +38,10 @@ export class BenchHome implements AsyncDisposable {
 
   get cacheFolder(): string {
     return join(this.#home.home, 'cache');
+  }
+
+  get keysFolder(): string {
+    return join(this.#home.home, 'keys');
   }
 
   get storeFolder(): string {

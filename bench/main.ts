@@ -5,6 +5,7 @@
 
 import { parseArgs } from 'node:util';
 import { workload as disk } from './disk.ts';
+import { workload as domains } from './domains.ts';
 import { workload as exec } from './exec.ts';
 import { loadAverage, type Result, type Workload } from './harness.ts';
 import { workload as mount } from './mount.ts';
@@ -12,6 +13,7 @@ import { workload as push } from './push.ts';
 import { describeMachine, describeResult } from './report.ts';
 import { workload as s3 } from './s3.ts';
 import { sealWorkload, sparseFileWorkload } from './scripts.ts';
+import { workload as sizes } from './sizes.ts';
 import { workload as start } from './start.ts';
 
 const workloads: readonly Workload[] = [
@@ -21,6 +23,8 @@ const workloads: readonly Workload[] = [
   exec,
   start,
   s3,
+  domains,
+  sizes,
   sparseFileWorkload,
   sealWorkload,
 ];

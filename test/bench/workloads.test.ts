@@ -10,7 +10,18 @@ import { runChecked, runCommand } from '../support/processes.ts';
 
 const main = join(import.meta.dirname, '..', '..', 'bench', 'main.ts');
 
-const workloads = ['push', 'disk', 'mount', 'exec', 'start', 's3', 'sparse-file', 'seal'];
+const workloads = [
+  'push',
+  'disk',
+  'mount',
+  'exec',
+  'start',
+  's3',
+  'domains',
+  'sizes',
+  'sparse-file',
+  'seal',
+];
 
 async function runSmall(name: string): Promise<Result> {
   const args = [main, name, '--small', '--json'];
@@ -60,6 +71,15 @@ const checks: Record<string, (result: Result) => void> = {
   mount(result) {
     assert.ok(rowOf(result, 'in the daemon').p50 < rowOf(result, 'mount').p50);
     assert.ok(cpuOf(result, 'node -e 0') < cpuOf(result, 'mount'));
+  },
+  domains(result) {
+    const one = rowOf(result, 'one domain').p50;
+    const nextEpoch = rowOf(result, 'one domain, next epoch').p50;
+    assert.ok(one < nextEpoch && nextEpoch < rowOf(result, 'a domain an image').p50);
+  },
+  sizes(result) {
+    const held = rowOf(result, 'files of 3 and more, in images').p50;
+    assert.ok(rowOf(result, 'recognised').p50 > 0 && held > 0);
   },
   start(result) {
     const fetched = rowOf(result, 'fetched').p50;
