@@ -70,8 +70,8 @@ type Signal = { signal?: AbortSignal };
 
 /** So often a reader looks for new roots without need: far more often than roots expire. */
 const viewAgeMaxMs = 60_000;
-/** So often at most, however many objects are absent. */
-const missAgeMaxMs = 1000;
+/** While one search lasts, collections may change the roots; that often they do not. */
+const searchesMax = 5;
 
 export class Roots {
   readonly store: ObjectStore & CopyingStore;
@@ -80,6 +80,7 @@ export class Roots {
   /** The latest that succeeded. */
   #last: Look | undefined;
   #looking: Look | undefined;
+  #next: Promise<RootsView> | undefined;
   /** The store document was checked: it never changes. */
   #checked = false;
   /** Expirations of roots that an alarm was raised about. */
@@ -136,31 +137,45 @@ export class Roots {
     await this.refresh();
   }
 
+  /** As refresh, one look at a time, however many objects are absent. */
+  async #viewFromNow(): Promise<RootsView> {
+    if (this.#looking === undefined) return this.refresh();
+    // The one under way began too early; those who come meanwhile share the next.
+    this.#next ??= this.#looking.view
+      .catch(() => {})
+      .then(() => {
+        this.#next = undefined;
+        return this.refresh();
+      });
+    return this.#next;
+  }
+
   async active(): Promise<Root> {
     return (await this.view()).roots[0];
   }
 
   /**
-   * What `look` finds in the first root that has it. If none does, in those that have come since the
-   * last view. Reading from an expired root is an alarm: it stops the root's deletion.
+   * What `look` finds in the first root that has it. It is absent only if the roots were the same
+   * before and after it was looked for, since a collection that moves it removes it where it was.
+   * Reading from an expired root is an alarm: it stops the root's deletion.
    */
   async find<V>(
     look: (root: Root) => Promise<V | undefined>,
     what: string,
   ): Promise<{ found: V; root: Root } | undefined> {
-    const seen = new Set<RootId>();
     // What is found where it was is right however old the view is, so nobody waits for a newer one.
     this.view({ ageMaxMs: viewAgeMaxMs }).catch(() => {});
-    for (const ageMaxMs of [Number.POSITIVE_INFINITY, missAgeMaxMs]) {
-      const { roots } = await this.view({ ageMaxMs });
+    let { roots } = await this.view();
+    for (let search = 1; search <= searchesMax; search++) {
       for (const root of roots) {
-        if (seen.has(root.id)) continue;
-        seen.add(root.id);
         const found = await look(root);
         if (found === undefined) continue;
         if (root.state === 'expired') await this.#alarm(root, what);
         return { found, root };
       }
+      const before = roots;
+      ({ roots } = await this.#viewFromNow());
+      if (roots.map(({ id }) => id).join() === before.map(({ id }) => id).join()) return undefined;
     }
     return undefined;
   }

@@ -36,7 +36,7 @@ test('a chunk is absent from a store that is there, a store that is gone is UNAV
   const [chunk] = sealedChunks(new Random(1), 1);
   assert.equal(await source.get(chunk!.id, { sizeBytes: 5000 }), undefined);
   store.objects.clear();
-  const gone = isFault('UNAVAILABLE', /the store is gone$/);
+  const gone = isFault('UNAVAILABLE', /gone$/);
   await assert.rejects(source.get(chunk!.id, { sizeBytes: 5000 }), gone);
 });
 

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { rootsMax, storeDocumentSizeMaxBytes } from '../../src/base/limits.ts';
 import { DirectoryStore } from '../../src/store/directory-store.ts';
 import { openStore } from '../../src/store/open-store.ts';
-import { Roots } from '../../src/store/roots.ts';
+import { type Root, Roots } from '../../src/store/roots.ts';
 import { isFault, keysOf } from '../contract/object-store.ts';
 import { rootsOf } from '../support/catalogs.ts';
 import { MemoryStore } from '../support/memory-store.ts';
@@ -227,6 +227,57 @@ test('what is looked for is found in the newest root that has it, new ones inclu
     undefined,
     'nothing is read from a root that is being deleted',
   );
+});
+
+test('what a collection moves while it is looked for is found', async () => {
+  const store = await storeWith('r0001.opened');
+  const [old, moved] = ['roots/r0001/recipes/key', 'roots/r0002/recipes/key'];
+  await store.put(old, Buffer.from('x'), { ifAbsent: true });
+  const roots = readerOf(store);
+  await roots.view();
+  await mark(store, 'r0002.opened');
+  const collect = async () => {
+    await store.copy(old, moved);
+    await mark(store, 'r0001.deleted');
+    await store.remove(old);
+  };
+  const look = (root: Root) => root.recipes.get('key', { sizeMaxBytes: 9 });
+  // Before the look, under a view of a moment ago; and again between two roots of one search.
+  await collect();
+  assert.equal((await roots.find(look, 'key'))?.root.id, 'r0002');
+  const late = await storeWith('r0001.opened', 'r0002.opened');
+  await late.put(old, Buffer.from('x'), { ifAbsent: true });
+  const hit = await readerOf(late).find(async root => {
+    const found = await look(root);
+    if (root.id === 'r0002' && found === undefined) {
+      await late.copy(old, moved);
+      await mark(late, 'r0001.deleted');
+      await late.remove(old);
+    }
+    return found;
+  }, 'key');
+  assert.equal(hit?.root.id, 'r0002');
+});
+
+test('one look at a time tells of any number of absent objects', async () => {
+  let lists = 0;
+  let running = 0;
+  const store = new WatchedStore(await storeWith('r0001.opened'), async ({ kind }, work) => {
+    if (kind === 'list') {
+      lists++;
+      assert.equal(++running, 1, 'one at a time');
+    }
+    await work();
+    await new Promise(resolve => setImmediate(resolve));
+    if (kind === 'list') running--;
+  });
+  const roots = readerOf(store);
+  await roots.view();
+  lists = 0;
+  const absent = () => roots.find(root => root.chunks.stat('k'), 'chunk k');
+  const found = await Promise.all(Array.from({ length: 50 }, absent));
+  assert.ok(found.every(hit => hit === undefined));
+  assert.ok(lists <= 2, `${lists} looks`);
 });
 
 test('a read from an expired root works, and is one alarm', async () => {
