@@ -152,6 +152,13 @@ async function benchRates(home: BenchHome, memory: MemoryService, context: Conte
   const services: Record<string, Service> = { memory };
   await using gateway = small ? undefined : await startGateway();
   if (gateway !== undefined) services['radosgw'] = gateway;
+  const late = `memory, requests of ${delayMs} ms`;
+  const pushLate = async () => {
+    await memory.process.setDelay(delayMs);
+    const sample = await pushTo(late, memory);
+    await memory.process.setDelay(0);
+    return sample;
+  };
   const alternatives = Object.entries(services).flatMap(([name, service]) => [
     [name, () => pushTo(name, service)] as const,
     [`${name}, its objects alone`, () => putTo(name, service)] as const,
@@ -159,6 +166,7 @@ async function benchRates(home: BenchHome, memory: MemoryService, context: Conte
   const samples: Record<string, Sample[]> = await interleaved(small ? 1 : 4, {
     directory,
     ...Object.fromEntries(alternatives),
+    [late]: pushLate,
   });
 
   const folder = samples['directory']!;

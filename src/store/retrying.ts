@@ -9,7 +9,8 @@
  *   The same happens if this one comes a moment later; who cannot bear it must not have two writers.
  *
  * How long: somebody waits for what is read, a program on a mount above all, who is better off with an
- * error after half a minute; what is written belongs to work that should outlast a service's restart.
+ * error after half a minute (the kernel asks twice); what is written belongs to work that should outlast
+ * a service's restart.
  *
  * What no retry can know: a request that timed out may still be carried out by the service later.
  */
@@ -32,8 +33,8 @@ export interface ListPage {
   next: string | undefined;
 }
 
-/** A read's last attempt begins at most so long after its first, and may itself take 10 s. */
-const readElapsedMaxMs = 20_000;
+/** No retry begins later than this after the first attempt began. */
+const readElapsedMaxMs = 15_000;
 const writeElapsedMaxMs = 90_000;
 
 type Aborting = { signal?: AbortSignal } | undefined;

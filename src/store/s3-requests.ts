@@ -31,7 +31,7 @@ export interface RequestInHand {
 }
 
 const requestsMaxDefault = 32;
-const answerTimeoutMsDefault = 10_000;
+const answerTimeoutMsDefault = 8000;
 /** Slower than this, a connection is as good as broken. */
 const rateMinBytesPerMs = (64 * KiB) / 1000;
 

@@ -98,12 +98,12 @@ test('a store that never works is given up', async () => {
   assert.equal(flaky.calls, 8);
 });
 
-test('of a service that never answers, a read hears within half a minute, a write asks longer', async () => {
+test('of a service that never answers, a read hears within 20 s, a write asks longer', async () => {
   for (const random of seeded(20)) {
     let nowMs = 0;
     const silent = new FlakyStore();
     silent.fails = () => {
-      nowMs += 10_000;
+      nowMs += 8000;
       return 'before';
     };
     const retrier = new Retrier({
@@ -125,7 +125,7 @@ test('of a service that never answers, a read hears within half a minute, a writ
       () => keysOf(store, ''),
     ]) {
       const ms = await elapsedMs(read);
-      assert.ok(ms >= 20_000 && ms <= 30_000, `seed ${random.seed}: ${ms} ms`);
+      assert.ok(ms >= 16_000 && ms <= 20_000, `seed ${random.seed}: ${ms} ms`);
     }
     const ms = await elapsedMs(() => store.put('k', Buffer.alloc(1), { ifAbsent: true }));
     assert.ok(ms >= 60_000 && ms <= 100_000, `seed ${random.seed}: ${ms} ms`);
