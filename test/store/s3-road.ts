@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { FaultProxy } from '../support/fault-proxy.ts';
 import { writeOciLayout } from '../support/oci-layout.ts';
 import { createTestHome } from '../support/processes.ts';
@@ -47,5 +48,26 @@ export function testRoad(service: S3Service): void {
     assert.equal(exitCode, 1);
     assert.match(stderr, /^imgstore: Cannot .* access denied, SignatureDoesNotMatch/);
     assert.doesNotMatch(stderr, /wr0ng/);
+  });
+
+  test('Ctrl-C ends a push whose chunks nobody answers for, and gives up its root', async context => {
+    const proxy = await FaultProxy.start(context, service.endpoint);
+    const home = createTestHome(context);
+    const tar = tarOf([{ path: 'large', content: manyBytes(new Random(6), 3_000_000) }]);
+    writeOciLayout(home.path('img'), { layers: [{ tar, compression: 'none' }], tag: 'v1' });
+    const isChunk = ({ path }: { path: string }) => path.includes('/chunks/');
+    proxy.plan = request => (isChunk(request) ? { do: 'stall' } : undefined);
+    const args = ['push', 'oci:img:v1', 'hello', '--store', service.newUrl(proxy.endpoint)];
+    const { child, result } = home.start(args, { env: service.environment });
+    while (!proxy.requests.some(isChunk)) await sleep(20);
+    const began = performance.now();
+    child.kill('SIGINT');
+    const { exitCode, stderr } = await result;
+    assert.ok(performance.now() - began < 5000, 'sooner than the request times out');
+    assert.equal(exitCode, 1);
+    assert.match(stderr, /Stopped by SIGINT/);
+    const { method, path } = proxy.requests.at(-1)!;
+    assert.equal(method, 'DELETE');
+    assert.match(path, /\/pushes\/r0001\//);
   });
 }
