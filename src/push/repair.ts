@@ -145,10 +145,12 @@ async function checkSource(
     );
   }
   if (source.kind === 'oci') return;
-  await using uploader = dryUploader(target, chunksOf(recipe, new Set()), async () => {
-    throw other(`${source.reference} holds other data than what was pushed`);
-  });
-  await convert(source, uploader, target);
+  const otherData = other(`${source.reference} holds other data than what was pushed`);
+  await using uploader = dryUploader(target, chunksOf(recipe, new Set()), () =>
+    Promise.reject(otherData),
+  );
+  const made = await convert(source, uploader, target);
+  if (!isSame({ ...made, details: recipe.details }, recipe, target)) throw otherData;
 }
 
 const titles: Readonly<Record<RecipeDetails['kind'], string>> = {
