@@ -9,7 +9,7 @@ import { pushImage } from '../../src/push/push.ts';
 import { DirectoryStore } from '../../src/store/directory-store.ts';
 import { targetOn } from '../support/pushing.ts';
 import { WatchedStore } from '../support/watched-store.ts';
-import { faultImage } from './world.ts';
+import { collectOnce, faultImage } from './world.ts';
 
 const [folder, nth, when, work, name, number] = process.argv.slice(2);
 let changes = 0;
@@ -33,4 +33,5 @@ const store = new WatchedStore(new DirectoryStore(folder!), async ({ kind }, go)
 });
 
 if (work === 'push') await pushImage(faultImage(Number(number)), await targetOn(store, name!));
+else await collectOnce(store, 0);
 process.stdout.write(`${changes}\n`);

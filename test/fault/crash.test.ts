@@ -9,10 +9,11 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { pushImage } from '../../src/push/push.ts';
 import { DirectoryStore } from '../../src/store/directory-store.ts';
+import { keysOf } from '../contract/object-store.ts';
 import { startCommand } from '../support/processes.ts';
 import { targetOn } from '../support/pushing.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
-import { expectedDisks, faultImage, meaningsIn } from './world.ts';
+import { collectOnce, expectedDisks, faultImage, meaningsIn } from './world.ts';
 
 const program = join(import.meta.dirname, 'crash-process.ts');
 const moments = ['during', 'after'] as const;
@@ -90,5 +91,38 @@ test('a first push that is killed at any change leaves a store for the next', as
     const store = new DirectoryStore(place);
     await pushImage(faultImage(0), await targetOn(store, 'app'));
     assert.equal(await meaningOf(store), recipes[0], `${when} ${nth}`);
+  });
+});
+
+test('a collection that is killed at any change harms nothing, and the next one ends it', async context => {
+  const folder = temporaryFolder(context);
+  const seed = join(folder, 'seed');
+  await pushImage(faultImage(1), await targetOn(new DirectoryStore(seed), 'app'));
+  await pushImage(faultImage(0), await targetOn(new DirectoryStore(seed), 'app'));
+  const whole = join(folder, 'whole');
+  const collected = copyOf(seed, whole);
+  const changes = await run(whole, -1, '', 'gc');
+  const left = await keysOf(collected, 'roots');
+  assert.ok(
+    left.every(key => key.startsWith('roots/r0002/')),
+    'it went all the way',
+  );
+  assert.equal(await meaningOf(collected), recipes[0]);
+
+  assert.ok(changes !== undefined && changes > 15, 'copies, markers and removals');
+  await eachPlace(changes, async (nth, when) => {
+    const place = join(folder, `${nth}`);
+    const store = copyOf(seed, place);
+    assert.equal(await run(place, nth, when, 'gc'), undefined, `killed at ${nth}`);
+    assert.equal(await meaningOf(store), recipes[0], `${when} ${nth}`);
+    // What was killed may still hold a root, for an hour.
+    for (const lease of await keysOf(store, 'pushes')) await store.remove(lease);
+    for (let times = 0; times < 2; times++) await collectOnce(store, 0);
+    assert.equal(await meaningOf(store), recipes[0], `after ${when} ${nth}`);
+    const kept = (await keysOf(store, 'roots')).map(key => key.replace(/r[0-9]+/, 'r0002'));
+    assert.deepEqual(kept, left, `nothing else is left after ${when} ${nth}`);
+    if (nth % 4 > 0) return;
+    await pushImage(faultImage(1), await targetOn(store, 'app'));
+    assert.equal(await meaningOf(store), recipes[1]);
   });
 });

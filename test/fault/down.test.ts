@@ -19,6 +19,7 @@ import type { StoreCall } from '../support/watched-store.ts';
 import {
   type AnyStore,
   assertClear,
+  collectOnce,
   expectedDisks,
   faultImage,
   LongReader,
@@ -49,7 +50,7 @@ const isChunk = ({ key }: StoreCall) => key.includes('/chunks/');
 
 const pushing: Operation['prepare'] = async store => {
   const target = await targetOn(store, 'app');
-  return () => pushImage(faultImage(1), target);
+  return () => pushImage(faultImage(2), target);
 };
 
 const reading: Operation['prepare'] = async store => {
@@ -103,6 +104,17 @@ const operations: Readonly<Record<string, Operation>> = {
     from: isChunk,
     atOnce: 32,
   },
+  gc: { prepare: async store => () => collectOnce(store, 0), atOnce: 2 },
+  'gc, at the copies': {
+    prepare: async store => () => collectOnce(store, 0),
+    from: ({ kind }) => kind === 'copy',
+    atOnce: 32,
+  },
+  'gc, at the removals': {
+    prepare: async store => () => collectOnce(store, 0),
+    from: ({ kind, key }) => kind === 'remove' && key.startsWith('roots/'),
+    atOnce: 32,
+  },
   rm: {
     prepare: async store => {
       const { catalog } = new LongReader(store);
@@ -123,7 +135,9 @@ for (const [what, { prepare, from = () => true, atOnce }] of Object.entries(oper
       clock,
       rates: {},
     });
-    await pushImage(faultImage(0), await targetOn(faulty, 'app'));
+    for (const number of [1, 0]) {
+      await pushImage(faultImage(number), await targetOn(faulty, 'app'));
+    }
     const before = await meaningsIn(faulty.inner, disks);
     const { now, sleep } = clock;
     const random = new Random(1);

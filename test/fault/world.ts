@@ -12,6 +12,8 @@ import { storeSource } from '../../src/cache/store-source.ts';
 import { tiered } from '../../src/cache/tiered.ts';
 import { verified } from '../../src/cache/verified.ts';
 import { Catalog } from '../../src/catalog/catalog.ts';
+import { collect } from '../../src/gc/collect.ts';
+import { planCollection } from '../../src/gc/plan.ts';
 import { ChunkReader } from '../../src/image/chunk-reader.ts';
 import { DecodedCache } from '../../src/image/decoded-cache.ts';
 import { LazyDisk } from '../../src/image/lazy-disk.ts';
@@ -81,6 +83,13 @@ export class LongReader {
   diskOf(recipe: Recipe): LazyDisk {
     return new LazyDisk(recipe, this.#reader);
   }
+}
+
+/** Plans, then does what the plan says. Gives what was done. */
+export async function collectOnce(store: AnyStore, graceMs: number): Promise<string[]> {
+  const roots = new Roots(store);
+  const { steps } = await collect(roots, await planCollection(roots, { graceMs }));
+  return steps.map(step => `${step.do} ${step.root}`);
 }
 
 /** Reads some ranges; each is right or an error. Throws the last error. */
