@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { sha256 } from '../../src/base/digest.ts';
-import { FilePacker, type PackedFile } from '../../src/chunk/file-packer.ts';
+import { FilePacker, PackEnds, type PackedFile } from '../../src/chunk/file-packer.ts';
 import type { ChunkSizes } from '../../src/chunk/rule.ts';
 import { isZero } from '../../src/chunk/zero.ts';
 import { type Random, seeded } from '../support/random.ts';
@@ -189,4 +189,26 @@ test('a file that is empty, too large or without its digest is a bug', () => {
   const large = Buffer.alloc(smallSizes.maxBytes + 1);
   assert.throws(() => packer.add(1, large, Buffer.alloc(32)), bug);
   assert.throws(() => packer.add(1, Buffer.alloc(10), Buffer.alloc(20)), bug);
+});
+
+test('where packs end can be told without the bytes', () => {
+  for (const random of seeded(50)) {
+    const files = randomFiles(random, 80, random.pick([100, 9000, 65_535]));
+    const packs = packsOf(files);
+    const ends = new PackEnds(smallSizes);
+    const told: { file: Buffer; offsetBytes: number }[][] = [[]];
+    for (const file of files) {
+      const { offsetBytes, endsBefore, endsAfter } = ends.add(file.length, sha256(file));
+      if (endsBefore) told.push([]);
+      told.at(-1)!.push({ file, offsetBytes });
+      if (endsAfter) told.push([]);
+    }
+    if (told.at(-1)!.length === 0) told.pop();
+    const real = packs.map(pack =>
+      pack.files.map(({ token, offsetBytes }) => {
+        return { file: token, offsetBytes };
+      }),
+    );
+    assert.deepEqual(told, real, `seed ${random.seed}`);
+  }
 });

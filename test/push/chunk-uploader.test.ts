@@ -249,3 +249,26 @@ test('disposed of, it waits for what is under way and gives up the rest', async 
   assert.equal(held.puts, chunksInFlightMax);
   assert.throws(() => uploader.add(manyBytes(random, 1000)), /over/);
 });
+
+test('chunks that need not be stored are found by their key', async () => {
+  const store = new MemoryStore();
+  const random = new Random(77);
+  const plain = manyBytes(random, 10_000);
+  const key = chunkKey(plain, salt.bytes);
+  const { id, sealed } = sealChunk(plain, key);
+  const knownChunk = { id, key, plainSizeBytes: plain.length, sealedSizeBytes: sealed.length };
+  await using uploader = uploaderOn(store, {
+    known: new Map([[key.toString('hex'), knownChunk]]),
+  });
+  const recalled = uploader.recall(Buffer.from(key));
+  assert.deepEqual(recalled?.stored, knownChunk);
+  assert.equal(recalled.key, key, 'the key of the recipe, not the one that was asked with');
+  assert.equal(uploader.add(plain), recalled);
+  const other = manyBytes(random, 500);
+  const otherKey = chunkKey(other, salt.bytes);
+  assert.equal(uploader.recall(otherKey), undefined);
+  const added = uploader.add(other);
+  assert.equal(uploader.recall(otherKey), added);
+  await uploader.finish();
+  assert.equal(store.objects.size, 1);
+});

@@ -20,6 +20,7 @@ const typeCodes = new Map(entryTypes.map((type, code) => [type, code]));
 const none: MemoContent = { kind: 'none' };
 
 export class MemoWriter implements ContentJournal {
+  readonly #sizeMaxBytes: number;
   #bytes = new ByteWriter();
   #isOver = false;
   #entries = 0;
@@ -38,8 +39,9 @@ export class MemoWriter implements ContentJournal {
   /** By the place in the old memo. */
   readonly #carried = new Map<number, number>();
 
-  constructor(old?: MemoReader) {
+  constructor(old?: MemoReader, sizeMaxBytes = layerMemoSizeMaxBytes) {
     this.#old = old;
+    this.#sizeMaxBytes = sizeMaxBytes;
   }
 
   entry(entry: TarEntry): void {
@@ -49,7 +51,7 @@ export class MemoWriter implements ContentJournal {
     this.#entries++;
     this.#putEntry(entry);
     if (entry.type === 'file') this.#file = entry;
-    if (this.#bytes.sizeBytes <= layerMemoSizeMaxBytes) return;
+    if (this.#bytes.sizeBytes <= this.#sizeMaxBytes) return;
     this.#isOver = true;
     this.#bytes = new ByteWriter();
     this.#file = undefined;
@@ -69,6 +71,7 @@ export class MemoWriter implements ContentJournal {
   }
 
   pack({ key, plainSizeBytes }: { key: Buffer; plainSizeBytes: number }): void {
+    if (this.#isOver) return;
     const pack = this.#packs[this.#withoutChunk.shift() ?? -1];
     assert(pack !== undefined, 'packs come in the order of their files');
     pack.key = key;
@@ -78,6 +81,7 @@ export class MemoWriter implements ContentJournal {
   /** The body, in pieces of the caller's own; undefined if it is too large to be kept. */
   finish(): Buffer[] | undefined {
     this.#endFile();
+    if (this.#isOver) return undefined;
     assert(this.#withoutChunk.length === 0, 'every pack has become a chunk');
     const bytes = this.#bytes;
     const packsAt = bytes.sizeBytes;
@@ -87,8 +91,7 @@ export class MemoWriter implements ContentJournal {
       bytes.varint(files);
     }
     for (const value of [this.#entries, this.#packs.length, packsAt]) bytes.u32(value);
-    const isKept = !this.#isOver && bytes.sizeBytes <= layerMemoSizeMaxBytes;
-    return isKept ? bytes.finish() : undefined;
+    return bytes.sizeBytes <= this.#sizeMaxBytes ? bytes.finish() : undefined;
   }
 
   #putEntry(entry: TarEntry): void {

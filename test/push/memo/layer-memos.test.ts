@@ -1,17 +1,27 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { ImgstoreError } from '../../../src/base/errors.ts';
 import { KiB } from '../../../src/base/limits.ts';
 import { DedupSalt } from '../../../src/keys/keys.ts';
-import { type PushReport, type PushTarget, pushImage } from '../../../src/push/push.ts';
+import { ChunkUploader, type StoredChunk } from '../../../src/push/chunk-uploader.ts';
+import type { Remembering } from '../../../src/push/memo/layer-memos.ts';
+import { PackMaker } from '../../../src/push/memo/pack-maker.ts';
+import {
+  convertImage,
+  type PushReport,
+  type PushTarget,
+  pushImage,
+} from '../../../src/push/push.ts';
 import { parseImageName } from '../../../src/recipe/name.ts';
 import type { Recipe } from '../../../src/recipe/recipe.ts';
 import { MapMemory } from '../../support/layer-memory.ts';
 import { MemoryImage } from '../../support/memory-image.ts';
 import { MemoryStore } from '../../support/memory-store.ts';
-import { manyBytes, TestImage, targetOn, verdictOn } from '../../support/pushing.ts';
+import { manyBytes, salt, TestImage, targetOn, verdictOn } from '../../support/pushing.ts';
 import { Random, seeded } from '../../support/random.ts';
 import { randomImage } from '../../support/random-layers.ts';
-import type { LayerEntry } from '../../support/tar-builder.ts';
+import { sealingHere } from '../../support/sealing-here.ts';
+import { type LayerEntry, tarOf } from '../../support/tar-builder.ts';
 
 /** Pushes to two stores, with a memory and without, and fails unless both come to the same. */
 class Twins {
@@ -46,6 +56,39 @@ class Twins {
   /** How often each layer was read, bottom first. */
   async opened(name: string, make: () => MemoryImage, changed: Partial<PushTarget> = {}) {
     return (await this.push(name, make, changed)).image.opened;
+  }
+}
+
+/** As Twins, of conversions alone: known is whatever was made before. */
+class Conversions {
+  readonly #memory = new MapMemory();
+  readonly #store = new MemoryStore();
+  readonly #known = new Map<string, StoredChunk>();
+
+  /** How often each layer was read, bottom first. */
+  async opened(tars: readonly Buffer[], { seed }: Random): Promise<number[]> {
+    const image = new MemoryImage(tars);
+    const maker = new PackMaker(this.#store, {});
+    const recipe = await this.#convert(image, { memory: this.#memory, maker, rewrite: false });
+    const expected = await this.#convert(new MemoryImage(tars), undefined);
+    assert.deepEqual(recipe, expected, `seed ${seed}`);
+    for (const segment of recipe.segments) {
+      if (segment.kind === 'chunk') this.#known.set(segment.key.toString('hex'), segment);
+    }
+    return image.opened;
+  }
+
+  async #convert(image: MemoryImage, remembering: Remembering | undefined): Promise<Recipe> {
+    await using uploader = new ChunkUploader({
+      chunks: this.#store,
+      sealer: sealingHere,
+      salt: salt.bytes,
+      known: this.#known,
+      chunksInFlightMax: 4,
+      rewrite: false,
+    });
+    const target = { salt, onProgress: () => {}, onWarning: () => {} };
+    return await convertImage(image, uploader, target, remembering);
   }
 }
 
@@ -115,14 +158,69 @@ test('files that are equal to those of other layers, now here, now there', async
   assert.deepEqual(await twins.opened('app:4', imageOf(copies(7), copies(3), base)), [0, 0, 0]);
 });
 
+test('warnings are repeated; contents that were wrongly held back are read again', async () => {
+  const twins = new Twins();
+  const odd: LayerEntry[] = [
+    { path: 'null', type: 'char', major: 0, minor: 0 },
+    { path: 'gone', content: 'linked', xattrs: { 'odd.name': Buffer.from('x') } },
+    { path: '.wh..wh.plnk/1', content: 'AUFS keeps this' },
+  ];
+  const link: LayerEntry[] = [
+    { path: 'link', type: 'hard-link', target: 'gone' },
+    { path: '.wh.gone' },
+  ];
+  const warnings: string[] = [];
+  const onWarning = (line: string) => warnings.push(line);
+  for (const [tag, expected] of [
+    ['1', [2, 1, 1]],
+    ['2', [1, 0, 1]],
+  ] as const) {
+    warnings.length = 0;
+    const make = imageOf(odd, link, app(Number(tag)));
+    assert.deepEqual(await twins.opened(`app:${tag}`, make), expected);
+    await pushImage(
+      make(),
+      await targetOn(twins.remembering, 'a', { memory: twins.memory, onWarning }),
+    );
+    assert.equal(warnings.length, 2);
+  }
+});
+
+test('a layer that cannot be applied is refused with the same words, remembered or not', async () => {
+  const twins = new Twins();
+  const link: LayerEntry[] = [{ path: 'link', type: 'hard-link', target: 'file' }];
+  await twins.push('app:1', imageOf([{ path: 'file', content: 'x' }], link));
+  const messages: unknown[] = [];
+  for (const changed of [{ memory: twins.memory }, {}]) {
+    const target = await targetOn(twins.remembering, 'app:2', changed);
+    await pushImage(imageOf(link)(), target).catch(error => messages.push(error.message));
+  }
+  assert.equal(messages.length, 2);
+  assert.equal(messages[0], messages[1]);
+});
+
+test('a memory that cannot be written costs a warning, once, and nothing else', async () => {
+  const twins = new Twins();
+  const warnings: string[] = [];
+  twins.memory.write = async () => {
+    throw new ImgstoreError('IO', 'Cannot note a layer: no space left on the device');
+  };
+  const target = await targetOn(twins.remembering, 'app:1', {
+    memory: twins.memory,
+    onWarning: line => warnings.push(line),
+  });
+  await pushImage(imageOf(base, app(3))(), target);
+  assert.deepEqual(warnings, ['Cannot note a layer: no space left on the device']);
+});
+
 test('chunks that are not known in the root: the layer is read', async () => {
   const twins = new Twins();
   await twins.push('app:1', imageOf(base, app(3)));
   const known = async () => new Map();
   assert.deepEqual(await twins.opened('app:2', imageOf(base, app(4)), { known }), [1, 1]);
-  const salt = new DedupSalt(Buffer.alloc(32, 1));
-  assert.deepEqual(await twins.opened('app:3', imageOf(base, app(5)), { salt }), [1, 1]);
-  assert.deepEqual(await twins.opened('app:4', imageOf(base, app(6)), { salt }), [0, 1]);
+  const other = new DedupSalt(Buffer.alloc(32, 1));
+  assert.deepEqual(await twins.opened('app:3', imageOf(base, app(5)), { salt: other }), [1, 1]);
+  assert.deepEqual(await twins.opened('app:4', imageOf(base, app(6)), { salt: other }), [0, 1]);
   twins.remembering.objects.clear();
   twins.forgetful.objects.clear();
   assert.deepEqual(await twins.opened('app:1', imageOf(base, app(7))), [1, 1]);
@@ -168,7 +266,7 @@ test('a memo with any bit changed, cut off, or of another layer is no memo', asy
     Buffer,
   ];
   const random = new Random(9);
-  const spoiled = Array.from({ length: 10 }, () => {
+  const spoiled = Array.from({ length: 4 }, () => {
     const copy = Buffer.from(bytes);
     copy[random.below(copy.length)]! ^= 1 << random.below(8);
     return copy;
@@ -188,20 +286,18 @@ test('a memo with any bit changed, cut off, or of another layer is no memo', asy
 });
 
 test('random images one after the other: the same with a memory as without', async () => {
-  for (const random of seeded(8)) {
-    const twins = new Twins();
+  for (const random of seeded(20)) {
+    const conversions = new Conversions();
     const { layers } = await randomImage(random, 4, 15);
     const cuts = layers.map((_, i) => layers.slice(0, i + 1));
-    for (const cut of random.chance(0.5) ? cuts : cuts.reverse())
-      await twins.push(`cut-${cut.length}`, () => new MemoryImage(cut));
-    await twins.push('again', () => new MemoryImage(layers));
+    for (const cut of [...cuts, ...cuts.reverse()]) await conversions.opened(cut, random);
   }
 });
 
 test('random layers that hide and repeat each other: the same with a memory as without', async () => {
   let [skipped, read] = [0, 0];
-  for (const random of seeded(4)) {
-    const twins = new Twins();
+  for (const random of seeded(10)) {
+    const conversions = new Conversions();
     const contents = Array.from({ length: 30 }, () =>
       manyBytes(random, random.below(random.pick([300, 5000, 60_000, 200_000]))),
     );
@@ -216,7 +312,7 @@ test('random layers that hide and repeat each other: the same with a memory as w
       const chosen = layers.filter(() => random.chance(0.6));
       if (random.chance(0.5)) chosen.push(layer());
       if (chosen.length === 0) continue;
-      const opened = await twins.opened(`i-${round % 3}`, imageOf(...chosen));
+      const opened = await conversions.opened(chosen.map(tarOf), random);
       skipped += opened.filter(count => count === 0).length;
       read += opened.length;
     }
