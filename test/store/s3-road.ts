@@ -5,6 +5,8 @@ import { mkdirSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { openStore } from '../../src/store/open-store.ts';
+import { keysOf } from '../contract/object-store.ts';
 import { FaultProxy } from '../support/fault-proxy.ts';
 import { writeOciLayout } from '../support/oci-layout.ts';
 import { createTestHome } from '../support/processes.ts';
@@ -48,6 +50,51 @@ export function testRoad(service: S3Service): void {
     assert.equal(exitCode, 1);
     assert.match(stderr, /^imgstore: Cannot .* access denied, SignatureDoesNotMatch/);
     assert.doesNotMatch(stderr, /wr0ng/);
+  });
+
+  test('what a store in S3 lost is found, and made again from its source', async context => {
+    const proxy = await FaultProxy.start(context, service.endpoint);
+    const home = createTestHome(context);
+    const tar = tarOf([{ path: 'large', content: manyBytes(new Random(7), 6_000_000) }]);
+    writeOciLayout(home.path('img'), { layers: [{ tar, compression: 'none' }], tag: 'v1' });
+    const url = service.newUrl(proxy.endpoint);
+    const options = { env: service.environment };
+    const verify = (...args: string[]) => home.run(['verify', '--store', url, ...args], options);
+    await home.runChecked(['push', 'oci:img:v1', 'hello', '--store', url], options);
+    assert.match(
+      (await verify('--scrub')).stdout,
+      /; 1 recipe, 1 name, 1 root: nothing is wrong$/m,
+    );
+
+    const store = await openStore(url);
+    const chunks = await keysOf(store, 'roots/r0001/chunks');
+    await store.remove(chunks[0]!);
+    await store.put(chunks[1]!, Buffer.from('something else'), { ifAbsent: false });
+    for (const args of [['hello'], ['--scrub']]) {
+      const { exitCode, stdout } = await verify(...args);
+      assert.equal(exitCode, 1);
+      for (const key of chunks.slice(0, 2)) assert.match(stdout, new RegExp(key.slice(-64)));
+      assert.match(stdout, /2 faults/);
+    }
+    proxy.take();
+    const repair = await verify('hello', '--repair', '--from', 'oci:img:v1');
+    assert.equal(repair.exitCode, 0, repair.stderr);
+    const isPut = ({ method, path }: { method: string; path: string }) =>
+      method === 'PUT' && path.includes('/roots/');
+    assert.equal(proxy.requests.filter(isPut).length, 2);
+    assert.equal((await verify('--scrub', '--quiet')).exitCode, 0);
+
+    // All of them at once, and as many as the bound says; an abort waits for none of them.
+    proxy.plan = ({ path }) => (path.includes('/chunks/') ? { do: 'stall' } : undefined);
+    const args = ['verify', 'hello', '--store', url];
+    const { child, result } = home.start(args, options);
+    const asked = () => proxy.requests.filter(({ path }) => path.includes('/chunks/')).length;
+    proxy.take();
+    while (asked() < chunks.length) await sleep(20);
+    const began = performance.now();
+    child.kill('SIGINT');
+    assert.match((await result).stderr, /Stopped by SIGINT/);
+    assert.ok(performance.now() - began < 5000, 'sooner than the requests time out');
   });
 
   test('Ctrl-C ends a push whose chunks nobody answers for, and gives up its root', async context => {
