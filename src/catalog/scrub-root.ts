@@ -9,6 +9,7 @@
 
 import { type ChunkId, isHexDigest, type RecipeId, sha256Hex } from '../base/digest.ts';
 import { DigestSet } from '../base/digest-set.ts';
+import { release } from '../base/external-memory.ts';
 import { inParallel } from '../base/in-parallel.ts';
 import { MiB, recipeSizeMaxBytes, sealedChunkSizeMaxBytes } from '../base/limits.ts';
 import { isIntactRecipe, publicChunkIds } from '../recipe/sealed-recipe.ts';
@@ -172,7 +173,11 @@ export class RootScrub {
     const key = chunkObjectKey(id);
     const found = await this.#fetch(
       () => this.#root.chunks.get(key, { sizeMaxBytes: sealedChunkSizeMaxBytes, signal }),
-      bytes => sha256Hex(bytes) === id,
+      bytes => {
+        const isWhole = sha256Hex(bytes) === id;
+        release(bytes);
+        return isWhole;
+      },
       'its SHA-256 is another',
     );
     if (found === 'whole') this.#whole.add(id);

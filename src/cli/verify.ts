@@ -2,7 +2,7 @@
 
 import { ImgstoreError } from '../base/errors.ts';
 import { collectBuffersWithTheHeap } from '../base/external-memory.ts';
-import { type ImageReference, parseImageReference } from '../recipe/name.ts';
+import { formatImageName, type ImageReference, parseImageReference } from '../recipe/name.ts';
 import {
   type Command,
   type CommandContext,
@@ -92,9 +92,9 @@ async function verify(
 }
 
 async function ownNames({ catalog }: Opened, { signal }: CommandContext) {
-  const names: ImageReference[] = [];
+  const names = new Map<string, ImageReference>();
   for await (const entry of catalog.list({ signal })) {
-    if (entry.state !== 'other-key') names.push(entry.name);
+    if (entry.state !== 'other-key') names.set(formatImageName(entry.name), entry.name);
   }
-  return names;
+  return [...names.keys()].sort().map(text => names.get(text)!);
 }
