@@ -1,11 +1,14 @@
 /** `push` through the command line: progress, bad images, no space, and nothing half-written. */
 
 import assert from 'node:assert/strict';
-import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { ociDigest } from '../../src/base/digest.ts';
+import { imageOf, OddRegistry } from '../oci/registry/odd-registry.ts';
 import { blobPath, writeOciLayout } from '../support/oci-layout.ts';
 import { createTestHome, runChecked, runCommand, type TestHome } from '../support/processes.ts';
+import { Random } from '../support/random.ts';
 import { pushSmallImage, runnableEntries, writeSmallImage } from '../support/small-images.ts';
 import { tarOf } from '../support/tar-builder.ts';
 
@@ -133,4 +136,25 @@ test('a recipe or a name that is damaged: said in one line, listed, mended by a 
     await home.runChecked(['push', '-q', source, 'small']);
     assert.equal((await home.run(['verify', '--quiet'])).exitCode, 0);
   }
+});
+
+test('layers of a registry that were pushed before are not downloaded again', async context => {
+  const home = createTestHome(context);
+  const layers = [1, 2, 3, 4, 5].map(i =>
+    tarOf([{ path: `layer-${i}`, content: new Random(i).bytes(100_000) }]),
+  );
+  const downloads = async (name: string, tars: readonly Buffer[]) => {
+    const registry = await OddRegistry.start(context, imageOf(tars));
+    await home.runChecked(['push', `docker://${registry.host}/app`, name]);
+    const digests = tars.map(tar => ociDigest(tar));
+    const asked = registry.requests.map(({ path }) =>
+      digests.indexOf(path.split('/').at(-1) as never),
+    );
+    return asked.filter(layer => layer >= 0).sort();
+  };
+  assert.deepEqual(await downloads('app:1', layers.slice(0, 4)), [0, 1, 2, 3]);
+  const changed = layers.with(3, layers[4]!).slice(0, 4);
+  assert.deepEqual(await downloads('app:2', changed), [3]);
+  assert.equal(statSync(join(home.home, 'layers')).mode & 0o777, 0o700);
+  await home.runChecked(['verify', 'app:2']);
 });
