@@ -5,7 +5,7 @@
 
 import assert from 'node:assert/strict';
 import { createCipheriv } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -143,6 +143,7 @@ test('poisoning the disk cache from the store: nothing unverified is kept', asyn
   const whole = object.bytes;
   object.bytes = manyBytes(new Random(4), whole.length);
   await isCorrupt(fill(folder, image));
+  assert.equal(existsSync(cachedFile(folder, chunk)), false);
   object.bytes = whole;
   await fill(folder, image);
   assert.deepEqual(readFileSync(cachedFile(folder, chunk)), whole);
