@@ -9,7 +9,8 @@ export const command: Command = {
   usage: 'NAME[:TAG]',
   summary: 'forget a name',
   description: `
-Removes the name. Its chunks stay: other images may share them, and what is mounted goes on.`,
+Removes the name. Its chunks stay: other images may share them, and what is mounted goes on. What no
+name needs any more takes up space until imgstore gc has freed it.`,
   options: { ...storeOption },
   positionals: { min: 1, max: 1 },
 
@@ -22,6 +23,9 @@ Removes the name. Its chunks stay: other images may share them, and what is moun
         hint: 'imgstore ls shows the names that are there.',
       });
     }
-    return { data: { name: text, removed: true }, text: `${text} removed` };
+    return {
+      data: { name: text, removed: true },
+      text: `${text} removed; imgstore gc frees what no other name needs`,
+    };
   },
 };

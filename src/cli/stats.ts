@@ -1,46 +1,57 @@
-/** `stats`: what the store holds, and what sharing saves. */
+/** `stats`: what the store holds, what of it no name needs, and what sharing saves. */
 
 import type { Catalog } from '../catalog/catalog.ts';
+import { type RootUse, type Survey, survey } from '../gc/survey.ts';
+import { bytesOf } from '../gc/usage.ts';
 import { sealedSizes } from '../recipe/recipe.ts';
-import type { ObjectStore } from '../store/object-store.ts';
 import { type Command, type CommandResult, storeOption } from './command.ts';
-import { formatBytes, formatFields, formatShare } from './format.ts';
+import { formatBytes, formatCount, formatFields, formatShare, formatTable } from './format.ts';
 import { openForReading } from './open.ts';
 
 export const command: Command = {
   usage: '',
-  summary: 'show what the store holds',
+  summary: 'show what the store holds and what gc would free',
   description: `
-Counts the objects of the store's active root, and compares what your images would take one by one
-with what they take together.`,
+Counts the objects of each root and what of them no name needs, and compares what your images would
+take one by one with what they take together. What imgstore gc would free are the objects that no
+name needs, and second copies in roots on their way out; in a folder these are hard links, which
+take no space.`,
   options: { ...storeOption },
   positionals: { min: 0, max: 0 },
 
   async run(context): Promise<CommandResult> {
+    const { signal, settings } = context;
     const { roots, catalog } = await openForReading(context);
-    const root = await roots.active();
-    const chunks = await total(root.chunks);
-    const recipes = await total(root.recipes);
-    const own = await ownImages(catalog, context.signal);
+    const found = await survey(roots, { now: context.now(), signal });
+    const own = await ownImages(catalog, signal);
+    const [active] = found.roots;
     const data = {
-      store: context.settings.store,
-      root: root.id,
-      names: own.names,
-      recipes: recipes.count,
-      chunks: chunks.count,
-      storedBytes: chunks.sizeBytes,
-      recipeBytes: recipes.sizeBytes,
+      store: settings.store,
+      root: active.id,
+      names: found.names,
+      recipes: active.holds.recipes,
+      chunks: active.holds.chunks,
+      storedBytes: active.holds.chunkBytes,
+      recipeBytes: active.holds.recipeBytes,
+      roots: found.roots,
+      deletedRoots: found.deleted,
+      liveBytes: bytesOf(found.live),
+      ...freeable(found),
+      problems: found.problems,
       diskBytes: own.diskBytes,
       storedBytesOneByOne: own.storedBytesOneByOne,
       storedBytesTogether: own.storedBytesTogether,
     };
     const saved = own.storedBytesOneByOne - own.storedBytesTogether;
-    const text = formatFields([
+    const fields = formatFields([
       ['store', data.store],
-      ['root', data.root],
       ['names', `${data.names}, of which ${own.readable} yours`],
-      ['stored', `${formatBytes(data.storedBytes)} in ${data.chunks} chunks`],
-      ['recipes', `${formatBytes(data.recipeBytes)} in ${data.recipes}`],
+      ['needed', `${formatBytes(data.liveBytes)} in ${formatCount(found.live.chunks, 'chunk')}`],
+      [
+        'gc frees',
+        `${formatBytes(data.garbageBytes)} that no name needs, ` +
+          `${formatBytes(data.secondCopyBytes)} of second copies`,
+      ],
       ['your disks', formatBytes(own.diskBytes)],
       [
         'sharing',
@@ -48,25 +59,40 @@ with what they take together.`,
           'images take one by one',
       ],
     ]);
-    return { data, text };
+    return { data, text: `${fields}\n\n${rootsTable(found)}` };
   },
 };
 
-async function total(objects: ObjectStore): Promise<{ count: number; sizeBytes: number }> {
-  const sum = { count: 0, sizeBytes: 0 };
-  for await (const { sizeBytes } of objects.list('')) {
-    sum.count++;
-    sum.sizeBytes += sizeBytes;
-  }
-  return sum;
+/** What would be gone once all is collected. */
+function freeable({ roots, live }: Survey): { garbageBytes: number; secondCopyBytes: number } {
+  const sum = (of: (root: RootUse) => number) => roots.reduce((total, root) => total + of(root), 0);
+  const garbageBytes = sum(({ garbage }) => bytesOf(garbage));
+  const awaitedBytes = sum(({ awaited }) => bytesOf(awaited));
+  const all = sum(({ holds }) => bytesOf(holds));
+  const secondCopyBytes = all - garbageBytes - awaitedBytes - bytesOf(live);
+  return { garbageBytes, secondCopyBytes };
+}
+
+function rootsTable({ roots, deleted }: Survey): string {
+  const header = ['ROOT', 'STATE', 'SINCE', 'CHUNKS', 'RECIPES', 'STORED', 'NOT NEEDED'];
+  const rows = roots.map(({ id, state, since, alarmed, heldSince, holds, garbage }) => [
+    id,
+    [state, alarmed && 'alarm', heldSince && 'push'].filter(Boolean).join(', '),
+    since.toISOString(),
+    String(holds.chunks),
+    String(holds.recipes),
+    formatBytes(bytesOf(holds)),
+    formatBytes(bytesOf(garbage)),
+  ]);
+  const gone = deleted.map(id => [id, 'being deleted', '', '', '', '', '']);
+  return formatTable(header, [...rows, ...gone]);
 }
 
 async function ownImages(catalog: Catalog, signal: AbortSignal) {
-  const sum = { names: 0, readable: 0, diskBytes: 0, storedBytesOneByOne: 0 };
+  const sum = { readable: 0, diskBytes: 0, storedBytesOneByOne: 0 };
   const together = new Map<string, number>();
   const seen = new Set<string>();
   for await (const entry of catalog.list({ signal })) {
-    sum.names++;
     if (entry.state !== 'readable') continue;
     sum.readable++;
     if (seen.has(entry.recipeId)) continue;

@@ -14,6 +14,7 @@ export const verbs: Readonly<Record<string, () => Promise<{ command: Command }>>
   verify: () => import('./verify.ts'),
   export: () => import('./export.ts'),
   rm: () => import('./rm.ts'),
+  gc: () => import('./gc.ts'),
   key: () => import('./key.ts'),
   daemon: () => import('./daemon.ts'),
 };

@@ -1,7 +1,7 @@
 /**
- * A walk over the chunks of roots that tells, for each, whether a recipe needs it and whether a root
- * before has it. Memory is bounded: the ids of needed chunks are held for a range of the 256 folders
- * at a time, and the recipes read again for the next range.
+ * A walk over the chunks of roots that tells, for each, whether a recipe needs it and whether a
+ * root before has it. Memory is bounded: the ids of needed chunks are held for a range of the 256
+ * folders at a time, and the recipes read again for the next range.
  */
 
 import type { ChunkId } from '../base/digest.ts';

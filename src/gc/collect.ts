@@ -1,6 +1,6 @@
 /**
- * Does what a plan says. Each step that changes what readers and pushes may rely on is preceded by a
- * look of its own, in an order that leaves no gap; docs/format/store-layout.md has the argument:
+ * Does what a plan says. Each step that changes what readers and pushes may rely on is preceded by
+ * a look of its own, in an order that leaves no gap; docs/format/store-layout.md has the argument:
  *
  * 1. leases: a push that is not seen here has written its name, or goes to the active root;
  * 2. names: what is needed;
@@ -39,8 +39,8 @@ export interface Collected {
 }
 
 /**
- * Errors: those of the store, BUSY if another collection opened a root meanwhile, which goes on with
- * the work, and the signal's reason. Whatever it is, the next collection goes on from there.
+ * Errors: those of the store, BUSY if another collection opened a root meanwhile, which goes on
+ * with the work, and the signal's reason. Whatever it is, the next collection goes on from there.
  */
 export async function collect(
   roots: Roots,
@@ -143,7 +143,7 @@ class Collection {
     return undefined;
   }
 
-  /** When it resolves, all that names need is in the active root, and has been while it was active. */
+  /** When it resolves, all that names need is in the active root, and was while that was active. */
   async #certify(): Promise<Certificate> {
     const { store } = this.#roots;
     const { signal } = this.#options;

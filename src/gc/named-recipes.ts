@@ -22,7 +22,7 @@ export interface NamedRecipes {
 /** A few hundred bytes each. */
 const recordBounds = { atOnce: 32, bytesMax: Infinity, bytesOf: () => 0 };
 
-/** As they are at this moment or later. Errors: UNAVAILABLE of the store, and the signal's reason. */
+/** As they are now or later. Errors: UNAVAILABLE of the store, and the signal's reason. */
 export async function lookAtNames(
   roots: Roots,
   signal: AbortSignal | undefined,

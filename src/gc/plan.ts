@@ -1,6 +1,6 @@
 /**
- * What a collection would do, and why. docs/format/store-layout.md has the protocol; collect.ts does
- * what the plan says, and looks again before each step that cannot be taken back.
+ * What a collection would do, and why. docs/format/store-layout.md has the protocol; collect.ts
+ * does what the plan says, and looks again before each step that cannot be taken back.
  */
 
 import { nextRootId, type RootId, rootNumber } from '../store/format.ts';
@@ -68,8 +68,8 @@ export async function planCollection(roots: Roots, options: PlanOptions): Promis
 type Timing = Pick<GcPlan, 'now' | 'graceMs'>;
 
 /**
- * No root is opened while another is on its way out: each is one more copy of what lives, and a store
- * that is collected every hour with a grace of a day would hold dozens.
+ * No root is opened while another is on its way out: each is one more copy of what lives, and a
+ * store that is collected every hour with a grace of a day would hold dozens.
  */
 export function stepsOf(found: Survey, remains: readonly Remains[], timing: Timing): GcStep[] {
   const { problems, live, elsewhere } = found;

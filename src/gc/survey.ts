@@ -19,8 +19,10 @@ export interface RootUse {
   /** Since when the oldest push runs that writes to it. */
   heldSince: Date | undefined;
   holds: Usage;
-  /** Of this, what no name needs. What a push that still runs has put is not garbage. */
+  /** Of this, what no name needs. */
   garbage: Usage;
+  /** What no name needs yet: put since the oldest of the pushes began that still run. */
+  awaited: Usage;
 }
 
 export interface Survey {
@@ -47,8 +49,8 @@ export interface SurveyOptions {
 const attemptsMax = 5;
 
 /**
- * Errors: those of Roots.view, UNAVAILABLE of the store, BUSY if other collections keep changing the
- * roots, and the signal's reason.
+ * Errors: those of Roots.view, UNAVAILABLE of the store, BUSY if other collections keep changing
+ * the roots, and the signal's reason.
  */
 export async function survey(roots: Roots, options: SurveyOptions): Promise<Survey> {
   for (let attempt = 1; attempt <= attemptsMax; attempt++) {
@@ -109,7 +111,16 @@ async function surveyOf(
 
 function useOf({ id, state, since, alarmed }: Root, leases: readonly Lease[], now: Date): RootUse {
   const held = heldSince(id, leases, now);
-  return { id, state, since, alarmed, heldSince: held, holds: noUsage(), garbage: noUsage() };
+  return {
+    id,
+    state,
+    since,
+    alarmed,
+    heldSince: held,
+    holds: noUsage(),
+    garbage: noUsage(),
+    awaited: noUsage(),
+  };
 }
 
 function count(
@@ -119,7 +130,7 @@ function count(
 ): void {
   add(use.holds, kind, sizeBytes);
   const isAwaited = use.heldSince !== undefined && modified >= use.heldSince;
-  if (!isLive && !isAwaited) add(use.garbage, kind, sizeBytes);
+  if (!isLive) add(isAwaited ? use.awaited : use.garbage, kind, sizeBytes);
 }
 
 function isSame(before: RootsView, after: RootsView): boolean {

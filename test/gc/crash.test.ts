@@ -170,6 +170,44 @@ test('a whole push in the middle of a collection, at each of its calls', async (
   assert.ok(nth > 40, `${nth} calls`);
 });
 
+test('a push that begins before a root is opened, and ends at any call after', async () => {
+  for (let begin = 1; ; begin += 4) {
+    for (let end = begin; ; end++) {
+      const store = await storeWithGarbage();
+      const reached = Promise.withResolvers<void>();
+      const goOn = Promise.withResolvers<void>();
+      const pausing = new WatchedStore(store, async ({ kind, key }, work) => {
+        if (kind === 'put' && key.includes('/recipes/')) {
+          reached.resolve();
+          await goOn.promise;
+        }
+        return work();
+      });
+      let pushing: Promise<void> | undefined;
+      let calls = 0;
+      let isOpen = false;
+      const watched = new WatchedStore(store, async ({ kind, key }, work) => {
+        if (++calls === begin) {
+          pushing = push(pausing, 'new', pushed);
+          await reached.promise;
+        }
+        if (calls === end) {
+          goOn.resolve();
+          await pushing;
+        }
+        if (kind === 'put' && key === 'states/r0002.opened' && calls < begin) isOpen = true;
+        return work();
+      });
+      await gc(watched);
+      if (isOpen) return;
+      goOn.resolve();
+      await pushing;
+      await assertAll(store, `pushed from call ${begin} to call ${end}`);
+      if (calls < end) break;
+    }
+  }
+});
+
 test('a push that begins in one call of a collection and goes on in later ones', async () => {
   // The push is let through one call whenever the collection makes one, from its nth call on.
   for (let nth = 1; nth < 90; nth++) {

@@ -1,7 +1,7 @@
 /**
- * Random histories of a store: pushes, removals and collections, some killed, some at the same time,
- * minutes or days apart, and readers who looked at the roots long ago. Whatever happens, what a name
- * means can be read whole; once all is quiet, two collections leave nothing else.
+ * Random histories of a store: pushes, removals and collections, some killed, some at the same
+ * time, minutes or days apart, and readers who looked at the roots long ago. Whatever happens, what
+ * a name means can be read whole; once all is quiet, two collections leave nothing else.
  */
 
 import assert from 'node:assert/strict';
