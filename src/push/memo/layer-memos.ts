@@ -30,8 +30,6 @@ interface MemosOptions extends Remembering, ReplayTarget {
 
 export class PushMemos implements LayerMemos {
   readonly #options: MemosOptions;
-  /** What `open` found last. */
-  #opened: { memo: LayerMemo; body: Buffer } | undefined;
   #warned = false;
 
   constructor(options: MemosOptions) {
@@ -45,23 +43,17 @@ export class PushMemos implements LayerMemos {
 
   async open(layer: SourceLayer): Promise<LayerMemo | undefined> {
     const { memory, salt, rewrite } = this.#options;
-    this.#opened = undefined;
     if (rewrite) return undefined;
     const key = memoKey(salt, layer);
     const sealed = await memory.read(key.name);
     const body = sealed && openMemo(sealed, key);
     const reader = body && readerOf(body);
-    if (reader === undefined) return undefined;
-    const memo = new LayerReplay(reader, this.#options);
-    this.#opened = { memo, body: body! };
-    return memo;
+    return reader && new LayerReplay(reader, this.#options);
   }
 
   begin(layer: SourceLayer, memo: LayerMemo | undefined): LayerNotes {
     const { writer } = this.#options;
-    const opened = memo !== undefined && memo === this.#opened?.memo ? this.#opened : undefined;
-    this.#opened = undefined;
-    const notes = new MemoWriter(opened && readerOf(opened.body));
+    const notes = new MemoWriter(memo instanceof LayerReplay ? memo.memoFromStart() : undefined);
     writer.journal = notes;
     return {
       entry: entry => notes.entry(entry),

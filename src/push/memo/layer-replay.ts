@@ -63,6 +63,11 @@ export class LayerReplay implements LayerMemo {
     this.#fillBytes = target.writer.fillBytes;
   }
 
+  /** For who reads the layer all the same. */
+  memoFromStart(): MemoReader {
+    return this.#memo.fromStart();
+  }
+
   next(): TarEntry | undefined {
     return this.#memo.next();
   }

@@ -52,12 +52,14 @@ const runSizeMinBytes = 2;
 
 export class MemoReader {
   readonly packs: readonly MemoPack[];
+  readonly #body: Buffer;
   readonly #entries: ByteReader;
   #left: number;
   #path = '' as ByteString;
   #content: MemoContent = none;
 
   constructor(body: Buffer) {
+    this.#body = body;
     const trailerAt = body.length - trailerSizeBytes;
     if (trailerAt < 0) throw new BadMemo('it has no trailer');
     this.#left = body.readUInt32LE(trailerAt + trailerEntryCountAt);
@@ -66,6 +68,11 @@ export class MemoReader {
     if (packsAt > trailerAt) throw new BadMemo('its packs begin beyond its end');
     this.#entries = new ByteReader(body, 0, packsAt);
     this.packs = readPacks(new ByteReader(body, packsAt, trailerAt), packCount);
+  }
+
+  /** Another reader, whose next entry is the first. */
+  fromStart(): MemoReader {
+    return new MemoReader(this.#body);
   }
 
   /** Of the file that `next` gave last. */

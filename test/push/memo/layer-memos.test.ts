@@ -156,6 +156,8 @@ test('files that are equal to those of other layers, now here, now there', async
   await twins.push('app:3', imageOf(base));
   assert.deepEqual(await twins.opened('app:4', imageOf(base, copies(3))), [0, 1]);
   assert.deepEqual(await twins.opened('app:4', imageOf(copies(7), copies(3), base)), [0, 0, 0]);
+  // A layer that an image has twice: its upper one is known by the time the lower one comes.
+  assert.deepEqual(await twins.opened('app:5', imageOf(app(8), copies(7), app(8))), [0, 0, 1]);
 });
 
 test('warnings are repeated; contents that were wrongly held back are read again', async () => {
