@@ -19,6 +19,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 /** A request that was answered; times of the service's own clock. */
 export interface TakenRequest {
+  /** COPY for a put that names another object. */
   method: string;
   /** `BUCKET/KEY`, or `list BUCKET/PREFIX`. */
   what: string;
@@ -55,7 +56,8 @@ class MemoryS3 {
   async serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const beganMs = performance.now();
     const body = await bodyOf(request);
-    const { method = '' } = request;
+    const isCopy = request.headers['x-amz-copy-source'] !== undefined;
+    const method = isCopy ? 'COPY' : request.method!;
     const url = new URL(request.url!, 'http://localhost');
     const path = decodeURIComponent(url.pathname.slice(1));
     if (path.startsWith('-/')) {
@@ -86,12 +88,12 @@ class MemoryS3 {
   #carryOut(method: string, key: string, request: IncomingMessage, body: Bytes): Answer {
     const found = this.#objects.get(key);
     if (method === 'PUT') {
-      if (request.headers['if-none-match'] === '*' && found !== undefined) {
-        return failure(412, 'PreconditionFailed');
-      }
-      const from = request.headers['x-amz-copy-source'];
-      if (from === undefined) return this.#keep(key, body);
-      const source = this.#objects.get(decodeURIComponent(String(from)).replace(/^\//, ''));
+      const isThere = request.headers['if-none-match'] === '*' && found !== undefined;
+      return isThere ? failure(412, 'PreconditionFailed') : this.#keep(key, body);
+    }
+    if (method === 'COPY') {
+      const from = decodeURIComponent(String(request.headers['x-amz-copy-source']));
+      const source = this.#objects.get(from.replace(/^\//, ''));
       if (source === undefined) return failure(404, 'NoSuchKey');
       this.#keep(key, source.bytes);
       const time = new Date().toISOString();

@@ -27,6 +27,7 @@ import {
 import { BenchHome, type PushData } from './home.ts';
 import { MemoryS3Process, type TakenRequest } from './memory-s3.ts';
 import { median } from './numbers.ts';
+import { benchCollections } from './s3-collection.ts';
 import { writeChangedImage, writeSyntheticImage } from './synthetic.ts';
 
 /** Of what a request to S3 takes in the same region. */
@@ -42,13 +43,17 @@ export const workload: Workload = {
     await using memory = await MemoryService.start();
     const rates = await benchRates(home, memory, context);
     await memory.process.forget();
+    const image = await benchImage(home, memory, context);
+    const newPlace = () => ({ url: memory.newUrl(), environment: memory.environment });
+    const collections = await benchCollections(home, memory.process, newPlace, context);
     return {
-      rows: [...rates.rows, ...(await benchImage(home, memory, context))],
+      rows: [...rates.rows, ...image, ...collections],
       commands: [
         'imgstore push --store s3://… oci:image/layout:image image       # all new, then unchanged',
         'node bench/put-objects.ts s3://… SIZES                          # its objects alone',
         'imgstore push --store s3://… oci:large/layout:after image       # one file changed',
         'imgstore mount --store s3://… image DIR && cat DIR/app/program',
+        'imgstore gc --store s3://… --grace 0s',
       ],
       notes: rates.notes,
     };
