@@ -111,6 +111,20 @@ export class Catalog {
     return { name, recipeId: found.recipeId, pushed: found.pushed };
   }
 
+  /**
+   * As record, if the key that seals what is pushed vouches for it. To hold another owner's key, or
+   * an earlier one, is to read with it, not to push in its name or to believe what it says of chunks.
+   * Errors: as record; KEY as well if it is of any other key.
+   */
+  async ownRecord(name: ImageName, options: Signal = {}): Promise<NamedRecipe | undefined> {
+    const found = await this.#parsedRecord(name, options);
+    if (found === undefined) return undefined;
+    const key = await this.#keys.current();
+    if (found.keyId !== key.id) throw notOwn(name, found.keyId);
+    verifyNameRecord(found, name, key);
+    return { name, recipeId: found.recipeId, pushed: found.pushed };
+  }
+
   /** As record, and opens the recipe. CORRUPT as well if the recipe is gone. */
   async resolve(name: ImageReference, options: Signal = {}): Promise<Resolved | undefined> {
     // Neither waits for the other: on S3 each takes tens of milliseconds.
@@ -118,8 +132,12 @@ export class Catalog {
     reading.catch(() => {});
     await this.#roots.view();
     const record = await reading;
-    if (record === undefined) return undefined;
-    const { recipeId } = record;
+    return record && this.openRecord(record, options);
+  }
+
+  /** The image of a record that record or ownRecord gave. Errors: as resolve. */
+  async openRecord(record: NamedRecipe, options: Signal = {}): Promise<Resolved> {
+    const { name, recipeId } = record;
     const hit = await this.#recipeObject(recipeId, options);
     if (hit === undefined) {
       const what = `Cannot open ${formatImageName(name)}`;
@@ -262,15 +280,10 @@ export class Catalog {
    */
   async #replaceable(name: ImageName, options: Signal): Promise<NamedRecipe | undefined> {
     try {
-      return await this.record(name, options);
+      return await this.ownRecord(name, options);
     } catch (error) {
       if (hasCode(error, ['CORRUPT', 'LIMIT'])) return undefined;
-      if (!hasCode(error, ['KEY'])) throw error;
-      const what = `Cannot push ${formatImageName(name)}`;
-      throw new ImgstoreError('KEY', `${what}: another owner key pushed that name`, {
-        hint: 'Choose another name, or remove it first with imgstore rm.',
-        cause: error,
-      });
+      throw error;
     }
   }
 
@@ -320,6 +333,15 @@ async function intactRecipe(
     if (hasCode(error, ['LIMIT'])) return undefined;
     throw error;
   }
+}
+
+function notOwn(name: ImageName, keyId: string): ImgstoreError {
+  const state = `another owner key pushed that name, ${keyId}`;
+  return new ImgstoreError('KEY', `Cannot push ${formatImageName(name)}: ${state}`, {
+    hint:
+      'Choose another name, or remove it first with imgstore rm. ' +
+      'If it is your own of before a rotation, run imgstore key rotate --from that key.',
+  });
 }
 
 function notPinned(name: ImageName, found: NameRecord, pinned: RecipeId): ImgstoreError {

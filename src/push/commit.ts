@@ -81,11 +81,13 @@ export type ConvertTarget = Pick<PushTarget, 'salt' | 'onProgress' | 'onWarning'
  * name of another owner (KEY) before any work is done.
  */
 export async function imageNow(
-  target: Pick<PushTarget, 'catalog' | 'name' | 'before' | 'signal'>,
+  target: Pick<PushTarget, 'catalog' | 'roots' | 'name' | 'before' | 'signal'>,
 ): Promise<Resolved | undefined> {
   if (target.before !== undefined) return target.before.image;
   try {
-    return await target.catalog.resolve(target.name, signalOf(target));
+    await target.roots.view();
+    const record = await target.catalog.ownRecord(target.name, signalOf(target));
+    return record && (await target.catalog.openRecord(record, signalOf(target)));
   } catch (error) {
     // Damaged, or there is no store yet.
     const isMended =

@@ -1,7 +1,8 @@
 /**
- * The chunks that a push need not store: those of recipes in its root, found without a request per
- * chunk. A root never loses single chunks, so a recipe in it vouches for its chunks; what a fault of
- * the store took is mended by a push with `rewrite`.
+ * The chunks that a push need not store: those of its owner's recipes in its root, found without a
+ * request per chunk. A root never loses single chunks, so a recipe in it vouches for its chunks;
+ * what a fault of the store took is mended by a push with `rewrite`. Recipes of others whose keys
+ * are held vouch for nothing: beside a chunk's key they may name an object of other bytes.
  *
  * Names of the same repository come first, then the newest; bounded, since the rest only costs a
  * seal and a put that finds the object there. Which names are nearest is told by one listing, so a
@@ -39,7 +40,7 @@ export async function knownChunks(
   const candidates = await nearestRecipes(catalog, name, options);
   for (let at = 0; at < candidates.length && known.size < chunksMax; at += readsMax) {
     const some = candidates.slice(at, at + readsMax);
-    const recipes = await Promise.all(some.map(({ name: of }) => recipeOf(catalog, of, options)));
+    const recipes = await Promise.all(some.map(record => recipeOf(catalog, record, options)));
     for (const recipe of recipes) {
       if (recipe !== undefined && known.size < chunksMax) addChunks(recipe, known);
     }
@@ -76,7 +77,7 @@ async function nearestRecipes(
   for (let at = 0; at < nearest.length; at += readsMax) {
     const some = nearest.slice(at, at + readsMax);
     const records = await Promise.all(
-      some.map(({ name: of }) => unlessUnreadable(catalog.record(of, aborting))),
+      some.map(({ name: of }) => unlessUnreadable(catalog.ownRecord(of, aborting))),
     );
     for (const record of records) {
       if (record !== undefined && !byRecipe.has(record.recipeId))
@@ -89,11 +90,11 @@ async function nearestRecipes(
 /** Undefined if it vouches for nothing: removed since, damaged, of another root or salt. */
 async function recipeOf(
   catalog: Catalog,
-  name: ImageName,
+  record: NamedRecipe,
   { saltId, root, signal }: Options,
 ): Promise<Recipe | undefined> {
   const options = signal === undefined ? {} : { signal };
-  const resolved = await unlessUnreadable(catalog.resolve(name, options));
+  const resolved = await unlessUnreadable(catalog.openRecord(record, options));
   const isHere = resolved?.root === root && resolved.recipe.details.saltId === saltId;
   return isHere ? resolved.recipe : undefined;
 }
