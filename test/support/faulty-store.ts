@@ -61,6 +61,8 @@ export interface FaultyStoreOptions {
   lateMaxMs?: number;
   staleMaxMs?: number;
   stallMaxMs?: number;
+  /** The objects are other ones now. */
+  onChange?: () => void;
 }
 
 type Aborting = { signal?: AbortSignal };
@@ -211,9 +213,11 @@ export class FaultyStore implements PagedStore, CopyingStore {
 
   /** A store in memory changes when it is called, before anything else has its turn. */
   #change<V>(key: string, work: () => Promise<V>): Promise<V> {
-    const atMs = this.#options.clock.now();
-    this.#changes.push({ atMs, key, before: this.#statOf(key) });
-    return work();
+    const { clock, onChange } = this.#options;
+    this.#changes.push({ atMs: clock.now(), key, before: this.#statOf(key) });
+    const working = work();
+    onChange?.();
+    return working;
   }
 
   async #objectsAt(timeMs: number, prefix: string): Promise<ObjectStat[]> {
