@@ -24,7 +24,7 @@ import {
   storeOption,
   usageError,
 } from './command.ts';
-import { formatFields, formatTable } from './format.ts';
+import { formatCount, formatFields, formatTable } from './format.ts';
 import { openForReading } from './open.ts';
 
 type Verb = 'generate' | 'show' | 'rotate' | 'import';
@@ -182,7 +182,7 @@ async function rotate(source: KeySource & { now: () => Date }, context: CommandC
   const text = formatFields([
     ['id', to.id],
     ['before', `${from.id}, kept`],
-    ['re-wrapped', `${done.recipes} recipes, ${done.names} names`],
+    ['re-wrapped', `${formatCount(done.recipes, 'recipe')}, ${formatCount(done.names, 'name')}`],
     ...(done.damaged === 0 ? [] : ([['damaged', `${done.damaged}, left as they are`]] as const)),
   ]);
   return { data: { id: to.id, before: from.id, continued, ...done }, text };
