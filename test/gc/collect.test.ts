@@ -175,6 +175,35 @@ test('the alarm of a read from an expired root keeps the root', async () => {
   assert.deepEqual(brief((await gc(store, { graceMs })).steps), ['revive r0001']);
 });
 
+test('a revival that is cut off leaves no expired root without its alarm', async () => {
+  for (const lastCall of ['states/r0001.expired', 'states/r0001.alarm']) {
+    for (const when of ['before', 'after']) {
+      for (const [root, fact] of [
+        ['r0002', 'opened'],
+        ['r0001', 'expired'],
+        ['r0001', 'alarm'],
+      ]) {
+        await store.put(`states/${root}.${fact}`, Buffer.alloc(0), { ifAbsent: true });
+      }
+      const watched = new WatchedStore(store, async ({ kind, key }, work) => {
+        const isLast = kind === 'remove' && key === lastCall;
+        if (!isLast || when === 'after') await work();
+        if (isLast) throw new Error('cut off');
+      });
+      await assert.rejects(gc(watched, { graceMs: hourMs }), /cut off/);
+      const left = keysOf(store, 'states/r0001.');
+      const isKept = !left.includes('states/r0001.expired') || left.includes('states/r0001.alarm');
+      assert.ok(isKept, `${left}`);
+      const { steps } = await gc(store);
+      const isRevived = left.includes('states/r0001.alarm');
+      assert.equal(brief(steps).includes('revive r0001'), isRevived);
+      if (!isRevived) return;
+      await assertReadable(new Roots(store), b!, 'mounted before');
+    }
+  }
+  assert.fail('the last removal ends it');
+});
+
 test('an alarm that comes between a look and the deletion stops it', async () => {
   let wasRead = false;
   const watched = new WatchedStore(store, async ({ kind, key }, work) => {
@@ -264,6 +293,27 @@ test('lost chunks and recipes are reported, and the rest is collected', async ()
   // What is left of it can still be read, and what is lost be mended.
   await push(store, 'd', ['base', 'd']);
   await assertWhole(store, 'd', ['base', 'd']);
+});
+
+test('a chunk that is gone when it is to be copied is lost, not copied', async () => {
+  const { id } = chunkOf('a').segment;
+  const watched = new WatchedStore(store, async ({ kind, key }, work) => {
+    if (kind === 'copy' && key.endsWith(id)) {
+      store.objects.delete(`roots/r0001/chunks/${id.slice(0, 2)}/${id}`);
+    }
+    return work();
+  });
+  const { problems } = await gc(watched);
+  assert.deepEqual(problems, [
+    { what: 'chunks-lost', names: ['a:latest'], problem: '1 chunk of it is in no root' },
+  ]);
+});
+
+test('no root gets a number that one had before', async () => {
+  await store.put('states/r0007.deleted', Buffer.alloc(0), { ifAbsent: true });
+  const { steps } = await gc(store);
+  const all = ['clean r0007', 'open r0008', 'copy r0008', 'expire r0001', 'delete r0001'];
+  assert.deepEqual(brief(steps), all);
 });
 
 test('what the active root lost is taken from an older one', async () => {

@@ -52,6 +52,43 @@ export function testRoad(service: S3Service): void {
     assert.doesNotMatch(stderr, /wr0ng/);
   });
 
+  test('what a removed image took comes back, by copies that the service makes', async context => {
+    const proxy = await FaultProxy.start(context, service.endpoint);
+    const home = createTestHome(context);
+    const store = ['--store', service.newUrl(proxy.endpoint)];
+    const options = { env: service.environment };
+    const shared = { path: 'shared', content: manyBytes(new Random(8), 2_000_000) };
+    for (const [name, seed] of [
+      ['kept', 9],
+      ['gone', 10],
+    ] as const) {
+      const own = { path: 'own', content: manyBytes(new Random(seed), 2_000_000) };
+      const layers = [{ tar: tarOf([shared, own]), compression: 'none' as const }];
+      writeOciLayout(home.path(name), { layers, tag: 'v1' });
+      await home.runChecked(['push', `oci:${name}:v1`, name, ...store], options);
+    }
+    await home.runChecked(['rm', 'gone', ...store], options);
+    proxy.take();
+    const gc = ['gc', '--grace', '0s', '--json', ...store];
+    const { steps } = JSON.parse((await home.runChecked(gc, options)).stdout);
+    assert.deepEqual(
+      steps.map((step: { do: string }) => step.do),
+      ['open', 'copy', 'expire', 'delete'],
+    );
+    const copies = proxy.requests.filter(
+      ({ method, path }) => method === 'PUT' && path.includes('/roots/r0002/'),
+    );
+    assert.equal(copies.length, steps[1].usage.chunks + 1);
+    const keys = await keysOf(await openStore(store[1]!), '');
+    assert.deepEqual(
+      keys.filter(key => key.includes('r0001') || key.startsWith('pushes/')),
+      [],
+    );
+    await home.runChecked(['verify', 'kept', ...store], options);
+    const again = JSON.parse((await home.runChecked(gc, options)).stdout);
+    assert.deepEqual(again.steps, []);
+  });
+
   test('what a store in S3 lost is found, and made again from its source', async context => {
     const proxy = await FaultProxy.start(context, service.endpoint);
     const home = createTestHome(context);
