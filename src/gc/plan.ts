@@ -3,7 +3,7 @@
  * does what the plan says, and looks again before each step that cannot be taken back.
  */
 
-import { nextRootId, type RootId, rootNumber } from '../store/format.ts';
+import { nextRootId, type RootId } from '../store/format.ts';
 import type { Roots } from '../store/roots.ts';
 import { isBlocking } from './problem.ts';
 import { findRemains, type Remains } from './remains.ts';
@@ -79,7 +79,7 @@ export function stepsOf(found: Survey, remains: readonly Remains[], timing: Timi
   const lasting = fates.find(step => step.do === 'wait' && step.for !== 'names');
   const needsRoom = objectsOf(active.garbage) > 0;
   const opens = needsRoom && !isBlocked && lasting === undefined;
-  const root = opens ? newestAfter(found) : active.id;
+  const root = opens ? nextRoot(found) : active.id;
   if (opens) {
     const retired = { ...active, state: 'retired', since: timing.now } as const;
     fates.push(...fateOf(retired, false, timing));
@@ -146,8 +146,12 @@ function isRemovable({ problems }: Survey): (remains: Remains) => boolean {
   return ({ isMarked }) => isMarked || problems.length === 0;
 }
 
-/** No root that ever was has this number, or a higher one. */
-function newestAfter({ roots, deleted }: Survey): RootId {
-  const ids = [roots[0].id, ...deleted];
-  return nextRootId(ids.reduce((a, b) => (rootNumber(a) > rootNumber(b) ? a : b)));
+/**
+ * A number above the active root's that has no marker. Only a stranger puts one there; such roots
+ * are passed by and never cleaned, since another collection may be about to open them.
+ */
+function nextRoot({ roots, deleted }: Survey): RootId {
+  let next = nextRootId(roots[0].id);
+  while (deleted.includes(next)) next = nextRootId(next);
+  return next;
 }

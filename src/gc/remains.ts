@@ -46,7 +46,8 @@ export async function findRemains(
   const { roots: readable, deleted } = await roots.view();
   const known = new Set(readable.map(({ id }) => id));
   const newest = rootNumber(readable[0].id);
-  const ids = new Set(deleted);
+  // Above the newest there is only what a stranger put, and what another collection opens meanwhile.
+  const ids = new Set(deleted.filter(id => rootNumber(id) < newest));
   for (let number = Math.max(1, newest - lateRootsMax); number < newest; number++) {
     ids.add(rootIdOf(number));
   }

@@ -309,11 +309,17 @@ test('a chunk that is gone when it is to be copied is lost, not copied', async (
   ]);
 });
 
-test('no root gets a number that one had before', async () => {
-  await store.put('states/r0007.deleted', Buffer.alloc(0), { ifAbsent: true });
+test('what a stranger puts above the active root is passed by', async () => {
+  for (const marker of ['r0002.deleted', 'r0003.alarm', 'r999999999.alarm']) {
+    await store.put(`states/${marker}`, Buffer.alloc(0), { ifAbsent: true });
+  }
+  await store.put('roots/r0002/chunks/ab/c', Buffer.from('theirs'), { ifAbsent: true });
   const { steps } = await gc(store);
-  const all = ['clean r0007', 'open r0008', 'copy r0008', 'expire r0001', 'delete r0001'];
+  const all = ['open r0004', 'copy r0004', 'expire r0001', 'delete r0001'];
   assert.deepEqual(brief(steps), all);
+  await assertWhole(store, 'a', a!);
+  const cleaned = ['clean r0002', 'clean r0003'];
+  assert.deepEqual(brief((await gc(store)).steps), cleaned, 'now they are below');
 });
 
 test('what the active root lost is taken from an older one', async () => {
