@@ -137,7 +137,7 @@ function describeWaiting(step: GcStep & { do: 'wait' }, grace: string): string {
     case 'push':
       return `wait for ${root}: held by a push since ${time(step.since)}`;
     case 'names':
-      return `wait for ${root}: what names need that cannot be read cannot be told`;
+      return `wait for ${root}: a name cannot be read, so what it needs cannot be told`;
     case 'root':
       return (
         `wait for ${step.other}: it is to be gone before another root is opened for the ` +

@@ -120,7 +120,10 @@ test('a damaged name stops the deletion, with what to do about it', async contex
   ]) {
     const { exitCode, stdout, stderr } = await home.run(args);
     assert.equal(exitCode, 1);
-    assert.match(stdout, /^wait for r0001: what names need that cannot be read cannot be told$/m);
+    assert.match(
+      stdout,
+      /^wait for r0001: a name cannot be read, so what it needs cannot be told$/m,
+    );
     assert.match(stderr, / warn kept:latest cannot be read: .* it is damaged\n/);
     assert.match(stderr, /what kept:latest needs cannot be told. Push .* imgstore rm\.\n$/);
   }

@@ -293,7 +293,7 @@ test('a push that slept until its root was deleted fails, and leaves nothing beh
 test('an image by the whole pipeline, with a collection in the middle', async () => {
   const content = (text: string) => ({ path: `etc/${text}`, content: text.repeat(30_000) });
   const image = new TestImage([[content('a'), content('b')]]);
-  for (let nth = 1; ; nth += 5) {
+  for (let nth = 1; ; nth += 7) {
     const store = new MemoryStore();
     const first = new TestImage([[content('a'), content('c')]]);
     await pushImage(first, await targetOn(store, 'first'));

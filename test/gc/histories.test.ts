@@ -29,7 +29,7 @@ import {
   type TestStore,
 } from './support.ts';
 
-const histories = 40;
+const histories = 25;
 const stepsOfHistory = 25;
 
 class Killed extends Error {}
