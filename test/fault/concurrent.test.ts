@@ -28,7 +28,8 @@ interface Profile {
   graceMs: number;
 }
 
-const erring = { refused: 0.03, lost: 0.03, stalled: 0.03 };
+/** While one stalls, the others get far: that is what leases and second looks are for. */
+const erring = { refused: 0.03, lost: 0.03, stalled: 0.15 };
 const profiles: Readonly<Record<string, Profile>> = {
   'errors, no grace': { rates: erring, graceMs: 0 },
   'errors and damage': { rates: { ...erring, flipped: 0.01, cut: 0.01 }, graceMs: hourMs },

@@ -1,5 +1,5 @@
 /**
- * Pushes, reads, verifications and removals over HTTP, through a proxy that does what networks and
+ * Pushes, reads, verifications, collections and removals over HTTP, through a proxy that does what networks and
  * services in trouble do, kind by kind and all together. IMGSTORE_FAULT_SEED=N runs one seed.
  */
 
@@ -48,7 +48,7 @@ for (const [number, kind] of Object.keys(faults).entries()) {
 }
 
 test('all of it together', { timeout: 60_000 }, async context => {
-  await rounds(6, 6000, async random => {
+  await rounds(5, 6000, async random => {
     const place = await newPlace(context, random);
     place.proxy.plan = seededPlan(random.seed, 0.15, Object.keys(faults));
     await runRound(place, random);

@@ -8,6 +8,7 @@
  * carries out late, it does within `lateMaxMs`.
  */
 
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { crc32 } from 'node:zlib';
 import { ImgstoreError } from '../../src/base/errors.ts';
 import { RetryableFault } from '../../src/base/retry.ts';
@@ -76,6 +77,9 @@ interface Change {
 const pageKeysMax = 8;
 /** A request that works takes up to this. */
 const requestMaxMs = 20;
+/** In turns of the event loop. */
+const requestMaxTurns = 4;
+const stallMaxTurns = 60;
 const uuidPattern = /[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/g;
 
 export class FaultyStore implements PagedStore, CopyingStore {
@@ -172,6 +176,9 @@ export class FaultyStore implements PagedStore, CopyingStore {
     const random = this.#randomOf(call);
     const fault = this.#draw(call, random);
     const { clock, stallMaxMs = 0 } = this.#options;
+    // Calls overtake each other: others come to many of theirs while this one stalls.
+    const turns = random.below(fault === 'stalled' ? stallMaxTurns : requestMaxTurns);
+    for (let turn = 0; turn < turns; turn++) await nextTurn();
     await clock.sleep(1 + random.below(fault === 'stalled' ? stallMaxMs : requestMaxMs), signal);
     await this.#doLateWork();
     if (fault === 'late' || fault === 'again') {
