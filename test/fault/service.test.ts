@@ -7,6 +7,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { after, test } from 'node:test';
+import { keysOf } from '../contract/object-store.ts';
 import { FaultProxy } from '../support/fault-proxy.ts';
 import { writeOciLayout } from '../support/oci-layout.ts';
 import { createTestHome } from '../support/processes.ts';
@@ -45,7 +46,7 @@ test('a round of operations against a service that checks what it is sent', asyn
   });
 });
 
-test('the program pushes, mounts, reads, verifies and removes', {
+test('the program pushes, mounts, reads, verifies, removes and collects', {
   timeout: 120_000,
 }, async context => {
   const proxy = await FaultProxy.start(context, gateway.endpoint);
@@ -53,7 +54,8 @@ test('the program pushes, mounts, reads, verifies and removes', {
   const file = manyBytes(new Random(5), 2_500_000);
   const tar = tarOf([{ path: 'file', content: file }]);
   writeOciLayout(home.path('img'), { layers: [{ tar, compression: 'none' }], tag: 'v1' });
-  const store = ['--store', `s3://faults/road?region=us-east-1&endpoint=${proxy.endpoint}`];
+  const url = (endpoint: string) => `s3://faults/road?region=us-east-1&endpoint=${endpoint}`;
+  const store = ['--store', url(proxy.endpoint)];
   const options = { env: gateway.environment };
   proxy.plan = seededPlan(1, 0.15, passing);
   await home.runChecked(['push', 'oci:img:v1', 'app', ...store], options);
@@ -83,6 +85,9 @@ test('the program pushes, mounts, reads, verifies and removes', {
   await home.runChecked(['verify', 'app', ...store], options);
   await home.runChecked(['umount', dir], options);
   await home.runChecked(['rm', 'app', ...store], options);
+  await home.runChecked(['gc', '--grace', '0s', ...store], options);
   const { stdout } = await home.runChecked(['ls', '--json', ...store], options);
   assert.doesNotMatch(stdout, /app/);
+  const bare = storeThrough(url(gateway.endpoint), new VirtualClock(), new Random(1));
+  assert.deepEqual(await keysOf(bare, 'roots'), [], 'nothing is left of it');
 });
