@@ -212,6 +212,9 @@ export class Worker {
     });
     const folder = table.folder(record.id);
     const mountCalls = this.#mountCalls;
+    // The kernel waits for its reads, and whoever gave up a mount for the kernel.
+    const giveUp = () => disk.abandon();
+    signal.addEventListener('abort', giveUp, { once: true });
     try {
       await table.write(record);
       fuse.add(record.id, record.serial, disk);
@@ -221,8 +224,10 @@ export class Worker {
       await table.write(record);
       signal.throwIfAborted();
     } catch (error) {
-      await this.#takeDown(record, true).catch(reason => this.#warn(record, reason));
+      await this.#takeDown(record, disk, true).catch(reason => this.#warn(record, reason));
       throw failures.last === undefined ? error : unreadable(record, failures.last.error);
+    } finally {
+      signal.removeEventListener('abort', giveUp);
     }
     return {
       record,
@@ -236,7 +241,7 @@ export class Worker {
   }
 
   #leave(mount: Mount, force: boolean): Promise<void> {
-    mount.leaving ??= this.#takeDown(mount.record, force)
+    mount.leaving ??= this.#takeDown(mount.record, mount.disk, force)
       .then(() => {
         this.#mounts.delete(mount.record.id);
         mount.gone.resolve();
@@ -248,13 +253,14 @@ export class Worker {
   }
 
   /** Takes down what there is of a mount; what is not there is no error. */
-  async #takeDown(record: MountRecord, force: boolean): Promise<void> {
+  async #takeDown(record: MountRecord, disk: LazyDisk, force: boolean): Promise<void> {
     const { fuse, table } = this.#options;
     const folder = table.folder(record.id);
     if (record.containerRuntime !== undefined) {
       await deleteContainer(containerOf(record.containerRuntime, folder));
     }
     await unmountLayers(record, folder, { force });
+    disk.abandon();
     await fuse.remove(record.id);
     await table.remove(record.id);
   }

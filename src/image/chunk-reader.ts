@@ -43,6 +43,9 @@ export function newReadCounters(): ReadCounters {
 interface Flight {
   segment: ChunkSegment;
   done: Promise<Buffer>;
+  /** The counters of the disks that wait for it. */
+  waiting: Set<ReadCounters>;
+  abort: AbortController;
 }
 
 export class ChunkReader {
@@ -65,20 +68,40 @@ export class ChunkReader {
     return plain;
   }
 
-  /** The chunk's plain bytes. Errors: NOT_FOUND in no tier, CORRUPT everywhere, the tier's own. */
+  /**
+   * The chunk's plain bytes. Errors: NOT_FOUND in no tier, CORRUPT everywhere, the tier's own, and the
+   * reason with which the last disk that waited gave up.
+   */
   async read(segment: ChunkSegment, counters: ReadCounters): Promise<Buffer> {
     const flight = this.#flights.get(segment.id);
     if (flight !== undefined && isSameChunk(flight.segment, segment)) {
       count(counters, 'in-flight');
+      flight.waiting.add(counters);
       return flight.done;
     }
-    const done = this.#limiter.run(() => this.#fetch(segment, counters));
+    const abort = new AbortController();
+    const { signal } = abort;
+    const done = this.#limiter.run(() => {
+      signal.throwIfAborted();
+      return this.#fetch(segment, counters, signal);
+    });
     if (flight !== undefined) return done;
-    this.#flights.set(segment.id, { segment, done });
+    const own: Flight = { segment, done, waiting: new Set([counters]), abort };
+    this.#flights.set(segment.id, own);
     try {
       return await done;
     } finally {
-      this.#flights.delete(segment.id);
+      if (this.#flights.get(segment.id) === own) this.#flights.delete(segment.id);
+    }
+  }
+
+  /** The disk of these counters is gone: what nobody else waits for is not fetched any more. */
+  abandon(counters: ReadCounters, reason: Error): void {
+    for (const [id, { waiting, abort }] of this.#flights) {
+      if (!waiting.delete(counters) || waiting.size > 0) continue;
+      // Who comes now must not board a flight that is coming down.
+      this.#flights.delete(id);
+      abort.abort(reason);
     }
   }
 
@@ -86,8 +109,12 @@ export class ChunkReader {
     return this.#flights.size;
   }
 
-  async #fetch(segment: ChunkSegment, counters: ReadCounters): Promise<Buffer> {
-    const hit = await this.#ask(segment, counters);
+  async #fetch(
+    segment: ChunkSegment,
+    counters: ReadCounters,
+    signal: AbortSignal,
+  ): Promise<Buffer> {
+    const hit = await this.#ask(segment, counters, signal);
     let plain: Buffer;
     try {
       plain = await openChunk(hit.sealed, segment);
@@ -95,15 +122,20 @@ export class ChunkReader {
       // Bytes that fit their id are not torn: the recipe is wrong, and the copy is good for others.
       if (hit.verified || chunkIdOf(hit.sealed) === segment.id) throw error;
       await this.#source.drop(segment.id);
-      const other = await this.#ask(segment, counters);
+      const other = await this.#ask(segment, counters, signal);
       plain = await openChunk(other.sealed, segment);
     }
     this.#decoded.set(segment, plain);
     return plain;
   }
 
-  async #ask(segment: ChunkSegment, counters: ReadCounters): Promise<SealedHit> {
-    const hit = await this.#source.get(segment.id, { sizeBytes: segment.sealedSizeBytes });
+  async #ask(
+    segment: ChunkSegment,
+    counters: ReadCounters,
+    signal: AbortSignal,
+  ): Promise<SealedHit> {
+    const sizeBytes = segment.sealedSizeBytes;
+    const hit = await this.#source.get(segment.id, { sizeBytes, signal });
     if (hit === undefined) {
       throw new ImgstoreError('NOT_FOUND', `Cannot find chunk ${segment.id}: no tier has it`, {
         hint: 'Run imgstore verify on the image; imgstore push --force of it mends the store.',

@@ -5,6 +5,7 @@
  */
 
 import { assert } from '../base/assert.ts';
+import { ImgstoreError } from '../base/errors.ts';
 import { chunkSizeMaxBytes } from '../base/limits.ts';
 import type { Recipe, Segment } from '../recipe/recipe.ts';
 import { type ChunkReader, newReadCounters, type ReadCounters } from './chunk-reader.ts';
@@ -27,7 +28,7 @@ export class LazyDisk {
   /** Where each segment starts, and the disk's end. */
   readonly #starts: Float64Array;
   readonly #reader: ChunkReader;
-  readonly #onFailure: ((failed: FailedRange) => void) | undefined;
+  #onFailure: ((failed: FailedRange) => void) | undefined;
 
   constructor(
     recipe: Recipe,
@@ -85,6 +86,13 @@ export class LazyDisk {
   async readBuffer(offsetBytes: number, lengthBytes: number): Promise<Buffer> {
     const slices = await this.read(offsetBytes, lengthBytes);
     return slices.length === 1 ? slices[0]! : Buffer.concat(slices);
+  }
+
+  /** Nobody waits for it any more: reads under way fail, unless others wait for the same chunk. */
+  abandon(): void {
+    this.#onFailure = undefined;
+    const message = 'Cannot read the disk: it is not mounted any more';
+    this.#reader.abandon(this.counters, new ImgstoreError('UNAVAILABLE', message));
   }
 
   /** Index of the segment that holds the offset, which is below sizeBytes. */

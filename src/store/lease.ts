@@ -17,6 +17,7 @@ import type { Root, Roots } from './roots.ts';
 
 /** Each round another collection has to open a root at that very moment. */
 const attemptsMax = 10;
+const removalMaxMs = 5000;
 
 /** What its objects say of a lease; times are the store's. */
 export interface Lease {
@@ -123,10 +124,11 @@ export class RootLease implements AsyncDisposable {
     clearInterval(this.#renewals);
     await this.#renewing;
     const { store } = this.#roots;
-    // One that stays is passed over when it is old.
-    await store.remove(leaseKey(this.root.id, this.#id)).catch(() => {});
+    // One that stays is passed over when it is old: not worth a long wait for a store that is silent.
+    const options = { signal: AbortSignal.timeout(removalMaxMs) };
+    await store.remove(leaseKey(this.root.id, this.#id), options).catch(() => {});
     if (this.#renewing === undefined) return;
-    await store.remove(leaseRenewalKey(this.root.id, this.#id)).catch(() => {});
+    await store.remove(leaseRenewalKey(this.root.id, this.#id), options).catch(() => {});
   }
 }
 

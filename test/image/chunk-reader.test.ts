@@ -212,3 +212,46 @@ test('without room in memory every read fetches, and is right', async () => {
   for (let i = 0; i < 3; i++) assert.ok((await reader.read(segment, counters)).equals(plain));
   assert.equal(counters.chunksFetched, 3);
 });
+
+test('what nobody waits for any more is not fetched; what others wait for is', async () => {
+  const other = await shelve(shelf, manyBytes(random, 50_000));
+  const source = new FaultySource(shelf, 'hold');
+  const reader = readerOf(source);
+  const [gone, stays] = [newReadCounters(), newReadCounters()];
+  const reason = new Error('unmounted');
+  const reads = [
+    reader.read(segment, gone),
+    reader.read(segment, gone),
+    reader.read(other, gone),
+    reader.read(other, stays),
+  ];
+  const settled = Promise.allSettled(reads);
+  await until(() => source.running === 2, 'both are asked for');
+  reader.abandon(gone, reason);
+  await until(() => source.running === 1, 'one is given up');
+  assert.deepEqual(source.abortReasons, [reason]);
+  const again = reader.read(segment, stays);
+  await until(() => source.running === 2, 'it is asked for anew');
+  source.plan = () => 'work';
+  source.release();
+  assert.ok((await again).equals(plain), 'who comes after it begins anew');
+  const outcomes = (await settled).map(({ status }) => status);
+  assert.deepEqual(outcomes, ['rejected', 'rejected', 'fulfilled', 'fulfilled']);
+  reader.abandon(stays, reason);
+  assert.equal(reader.chunksInFlight, 0);
+});
+
+test('a fetch that waits for its place is not begun when nobody waits for it', async () => {
+  const other = await shelve(shelf, manyBytes(random, 50_000));
+  const source = new FaultySource(shelf, 'hold');
+  const reader = readerOf(source, 1);
+  const [first, second] = [newReadCounters(), newReadCounters()];
+  const reading = reader.read(segment, first);
+  const waiting = reader.read(other, second);
+  await until(() => source.running === 1, 'the first is asked for');
+  reader.abandon(second, new Error('unmounted'));
+  source.release();
+  await reading;
+  await assert.rejects(waiting, /unmounted/);
+  assert.equal(source.gets, 1);
+});

@@ -154,4 +154,45 @@ export function testRoad(service: S3Service): void {
     assert.equal(method, 'DELETE');
     assert.match(path, /\/pushes\/r0001\//);
   });
+
+  test('mounts that are given up, or taken down by force, end their requests', async context => {
+    const proxy = await FaultProxy.start(context, service.endpoint);
+    const home = createTestHome(context);
+    const tar = tarOf([{ path: 'large', content: manyBytes(new Random(7), 3_000_000) }]);
+    writeOciLayout(home.path('img'), { layers: [{ tar, compression: 'none' }], tag: 'v1' });
+    const store = ['--store', service.newUrl(proxy.endpoint)];
+    const options = { env: service.environment };
+    await home.runChecked(['push', 'oci:img:v1', 'hello', ...store], options);
+    await home.runChecked(['daemon', 'start'], options);
+    const dir = home.path('mnt');
+    mkdirSync(dir);
+    const isChunk = ({ path }: { path: string }) => path.includes('/chunks/');
+    const silence: FaultProxy['plan'] = request => (isChunk(request) ? { do: 'stall' } : undefined);
+    const timed = async (work: () => Promise<unknown>) => {
+      const began = performance.now();
+      await work();
+      assert.ok(performance.now() - began < 5000, 'sooner than the requests time out');
+    };
+
+    proxy.plan = silence;
+    proxy.take();
+    const { child, result } = home.start(['mount', 'hello', dir, ...store], options);
+    while (!proxy.requests.some(isChunk)) await sleep(20);
+    await timed(async () => {
+      child.kill('SIGINT');
+      assert.equal((await result).exitCode, 1);
+    });
+
+    proxy.plan = () => undefined;
+    await home.runChecked(['mount', 'hello', dir, ...store], options);
+    proxy.plan = silence;
+    proxy.take();
+    const reading = readFile(`${dir}/large`);
+    reading.catch(() => {});
+    while (!proxy.requests.some(isChunk)) await sleep(20);
+    await timed(async () => {
+      await home.runChecked(['daemon', 'stop', '--force'], options);
+      await assert.rejects(reading, { code: 'EIO' });
+    });
+  });
 }
