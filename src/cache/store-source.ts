@@ -8,29 +8,26 @@ import { chunkObjectKey } from '../store/format.ts';
 import type { Root, Roots } from '../store/roots.ts';
 import type { ChunkSource } from './chunk-source.ts';
 
-const verifyHint = 'Run imgstore verify on the image; imgstore push --force of it mends the store.';
+const verifyHint =
+  'Run imgstore verify on the image; imgstore verify --repair --from its source mends the store.';
 
 /**
  * Faults: CORRUPT for an object of another size, UNAVAILABLE if the chunk is absent because the
  * whole store is, otherwise those of the object store.
  */
-export function storeSource(roots: Pick<Roots, 'find' | 'isPresent' | 'store'>): ChunkSource {
+export function storeSource(roots: Pick<Roots, 'find'>): ChunkSource {
   const tier = 'store';
   return {
     tier,
     async get(id, { sizeBytes, signal }) {
-      const aborting = signal && { signal };
-      const options = { sizeMaxBytes: sizeBytes, ...aborting };
+      const options = { sizeMaxBytes: sizeBytes, ...(signal && { signal }) };
       const hit = await roots
         .find(root => root.chunks.get(chunkObjectKey(id), options), `chunk ${id}`)
         .catch((error: unknown) => {
           if (!isCode(error, 'LIMIT')) throw error;
           throw wrongSize(id, `more than the ${sizeBytes} bytes`);
         });
-      if (hit === undefined) {
-        if (await roots.isPresent(aborting)) return undefined;
-        throw gone(id, roots);
-      }
+      if (hit === undefined) return undefined;
       if (hit.found.length !== sizeBytes) {
         throw wrongSize(id, `${hit.found.length} bytes, not the ${sizeBytes}`);
       }
@@ -42,21 +39,19 @@ export function storeSource(roots: Pick<Roots, 'find' | 'isPresent' | 'store'>):
   };
 }
 
+/** Where chunks are absent, the store itself was there so long ago at most. */
+const absenceAgeMaxMs = 1000;
+
 /** The chunks of one root, as if there were no other. Reading them is no alarm. */
 export function rootSource(roots: Roots, root: Root): ChunkSource {
   return storeSource({
-    store: roots.store,
-    isPresent: options => roots.isPresent(options),
     async find(look) {
       const found = await look(root);
-      return found === undefined ? undefined : { found, root };
+      if (found !== undefined) return { found, root };
+      await roots.view({ ageMaxMs: absenceAgeMaxMs }); // a store that is gone has no chunks either
+      return undefined;
     },
   });
-}
-
-function gone(id: string, { store }: Pick<Roots, 'store'>): ImgstoreError {
-  const message = `Cannot read chunk ${id} from ${store.location}: the store is gone`;
-  return new ImgstoreError('UNAVAILABLE', message, { hint: 'Is it mounted?' });
 }
 
 function isCode(error: unknown, code: ErrorCode): boolean {

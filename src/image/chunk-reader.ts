@@ -138,7 +138,7 @@ export class ChunkReader {
     const hit = await this.#source.get(segment.id, { sizeBytes, signal });
     if (hit === undefined) {
       throw new ImgstoreError('NOT_FOUND', `Cannot find chunk ${segment.id}: no tier has it`, {
-        hint: 'Run imgstore verify on the image; imgstore push --force of it mends the store.',
+        hint: 'Run imgstore verify on the image; imgstore verify --repair --from its source mends the store.',
       });
     }
     count(counters, hit.tier);

@@ -28,7 +28,7 @@ import type { LayerMemory } from './memo/layer-memory.ts';
  * Chunks being sealed and stored at once, at most 3 MiB of memory each: enough to keep every thread
  * of the pool and the store's disk busy.
  */
-export const chunksInFlightMax = 16;
+export const chunksInFlightMax = 32;
 
 export type PushProgress =
   | (FlattenProgress & { phase: 'layers' })
@@ -122,11 +122,17 @@ export class PushSession implements AsyncDisposable {
     }
   }
 
+  /** Throws BUSY if what was put is not to be relied on: see RootLease.check. */
+  async check(options: { hasReplaced: boolean }): Promise<void> {
+    await this.#lease.check(options);
+  }
+
   /** After the uploader has finished: stores the recipe and has the name mean it. */
   async commit(recipe: Recipe, target: PushTarget): Promise<PushReport> {
     const { catalog, name, now, rewrite, signal } = target;
     signal?.throwIfAborted();
-    const options = { ...signalOf(target), now: now(), rewrite, target: this.#lease };
+    const into = { root: this.#lease.root, check: () => this.check({ hasReplaced: rewrite }) };
+    const options = { ...signalOf(target), now: now(), rewrite, target: into };
     const { recipeId, changed } = await catalog.commit(name, recipe, options);
     const { newChunks, newStoredBytes } = this.uploader;
     return reportOf({ recipe, recipeId }, changed, { newChunks, newStoredBytes });

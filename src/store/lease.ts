@@ -103,7 +103,7 @@ export class RootLease implements AsyncDisposable {
     for (let attempt = 1; ; attempt++) {
       const key = leaseKey(root, id);
       await put(roots, key, signal);
-      const [active] = (await roots.refresh()).roots;
+      const active = await activeRoot(roots, key);
       if (active.id === root) return new RootLease(roots, active, id);
       await roots.store.remove(key, signal && { signal });
       if (attempt === attemptsMax) throw lost(root, 'roots are collected faster than it begins');
@@ -111,25 +111,41 @@ export class RootLease implements AsyncDisposable {
     }
   }
 
-  /** Throws BUSY if the root is not to be relied on any more. */
-  async check(): Promise<void> {
+  /**
+   * Throws BUSY if the root is not to be relied on any more. For who replaced objects, that is as soon
+   * as it was retired: what was copied to the next root by then are the objects that were replaced.
+   */
+  async check({ hasReplaced = false } = {}): Promise<void> {
     const { id } = this.root;
     const { roots } = await this.#roots.refresh();
     const state = roots.find(root => root.id === id)?.state;
-    if (state === 'active' || state === 'retired') return;
+    if (state === 'active' || (state === 'retired' && !hasReplaced)) return;
+    if (state === 'retired') throw lost(id, 'a collection copied from it before it was mended');
     throw lost(id, 'it was collected while it was pushed to');
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#renewals);
     await this.#renewing;
-    const { store } = this.#roots;
-    // One that stays is passed over when it is old: not worth a long wait for a store that is silent.
-    const options = { signal: AbortSignal.timeout(removalMaxMs) };
-    await store.remove(leaseKey(this.root.id, this.#id), options).catch(() => {});
+    await remove(this.#roots, leaseKey(this.root.id, this.#id));
     if (this.#renewing === undefined) return;
-    await store.remove(leaseRenewalKey(this.root.id, this.#id), options).catch(() => {});
+    await remove(this.#roots, leaseRenewalKey(this.root.id, this.#id));
   }
+}
+
+/** As it is now; if that cannot be told, the lease of this key is taken back. */
+async function activeRoot(roots: Roots, key: string): Promise<Root> {
+  try {
+    return (await roots.refresh()).roots[0];
+  } catch (error) {
+    await remove(roots, key);
+    throw error;
+  }
+}
+
+/** One that stays is passed over when it is old: not worth a long wait for a store that is silent. */
+async function remove({ store }: Roots, key: string): Promise<void> {
+  await store.remove(key, { signal: AbortSignal.timeout(removalMaxMs) }).catch(() => {});
 }
 
 async function put(roots: Roots, key: string, signal: AbortSignal | undefined): Promise<void> {

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { verified } from '../../src/cache/verified.ts';
 import { testWrapper } from '../contract/chunk-source.ts';
 import { isFault } from '../contract/object-store.ts';
+import { FaultySource } from '../support/faulty-source.ts';
 import { MemorySource } from '../support/memory-source.ts';
 import { Random, seeded } from '../support/random.ts';
 import { sealedChunks } from '../support/sealed-chunks.ts';
@@ -33,4 +34,15 @@ test('swapped chunks of equal size are found out', async () => {
   const inner = new MemorySource('fleet', { verified: false });
   inner.chunks.set(a!.id, b!.sealed);
   await assert.rejects(verified(inner).get(a!.id, { sizeBytes: 5000 }), isFault('CORRUPT'));
+});
+
+test('a chunk that was damaged on its way is right when it comes again', async () => {
+  const [chunk] = sealedChunks(new Random(2), 1);
+  const shelf = new MemorySource('store', { verified: false, chunks: [chunk!] });
+  shelf.drop = async () => {}; // as the store: what was damaged on its way is still there
+  let gets = 0;
+  const source = verified(new FaultySource(shelf, () => (++gets === 1 ? 'flip' : 'work')));
+  const hit = await source.get(chunk!.id, { sizeBytes: chunk!.sealed.length });
+  assert.ok(hit?.sealed.equals(chunk!.sealed));
+  assert.equal(gets, 2);
 });
