@@ -46,7 +46,9 @@ export async function settle(options: SettleOptions): Promise<Settled> {
     const { from, key, sizeBytes } = copying;
     const prefixOf = kind === 'chunk' ? chunksPrefix : recipesPrefix;
     const [source, target] = [`${prefixOf(from.id)}/${key}`, `${prefixOf(active.id)}/${key}`];
-    if (!(await store.copy(source, target, { signal: copying.signal }))) return false;
+    // A chunk that a push has put there meanwhile is known to be whole; a recipe there is damaged.
+    const options = { ifAbsent: kind === 'chunk', signal: copying.signal };
+    if (!(await store.copy(source, target, options))) return false;
     add(copied, kind, sizeBytes);
     onProgress?.(copied);
     return true;

@@ -13,7 +13,7 @@ import type { Stats } from 'node:fs';
 import { link, lstat, mkdir, rename, rmdir, unlink } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { errnoOf, ImgstoreError, ioError } from '../base/errors.ts';
-import type { CopyingStore } from './copying-store.ts';
+import type { CopyingStore, CopyOptions } from './copying-store.ts';
 import { listFolder, removeLeftovers } from './directory-walk.ts';
 import { readObject, syncFolder, writeDurably } from './object-file.ts';
 import { checkKeyPrefix, checkObjectKey } from './object-key.ts';
@@ -87,14 +87,18 @@ export class DirectoryStore implements ObjectStore, CopyingStore {
   }
 
   /** By a hard link: objects never change in place. */
-  async copy(from: string, to: string, options: { signal?: AbortSignal } = {}): Promise<boolean> {
+  async copy(
+    from: string,
+    to: string,
+    { ifAbsent = false, signal }: CopyOptions = {},
+  ): Promise<boolean> {
     const source = this.#pathOf(from);
     const target = this.#pathOf(to);
-    options.signal?.throwIfAborted();
+    signal?.throwIfAborted();
     try {
       await this.#prepare();
       if (!(await exists(source))) return false;
-      if ((await this.#publish(source, target, true)) === 'exists') {
+      if ((await this.#publish(source, target, true)) === 'exists' && !ifAbsent) {
         const temporary = this.#temporaryPath();
         await link(source, temporary);
         await this.#publish(temporary, target, false);

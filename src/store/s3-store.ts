@@ -10,7 +10,7 @@
 import { ListObjectsV2Command, type ListObjectsV2CommandOutput } from '@aws-sdk/client-s3';
 import { ImgstoreError } from '../base/errors.ts';
 import { KiB } from '../base/limits.ts';
-import type { CopyingStore } from './copying-store.ts';
+import type { CopyingStore, CopyOptions } from './copying-store.ts';
 import { checkKeyPrefix, checkObjectKey } from './object-key.ts';
 import type { GetObjectOptions, ObjectStat, PutOptions, PutOutcome } from './object-store.ts';
 import { type ListPage, listPages, type PagedStore } from './retrying.ts';
@@ -133,10 +133,16 @@ export class S3Store implements PagedStore, CopyingStore {
     });
   }
 
-  async copy(from: string, to: string, { signal }: Aborting = {}): Promise<boolean> {
+  /** CopyObject knows no "if absent": that is asked first. */
+  async copy(
+    from: string,
+    to: string,
+    { ifAbsent = false, signal }: CopyOptions = {},
+  ): Promise<boolean> {
     const source = `${this.#bucket}/${this.#fullKeyOf(from)}`;
     const headers = { 'x-amz-copy-source': source.split('/').map(encodeURIComponent).join('/') };
     const key = this.#fullKeyOf(to);
+    if (ifAbsent && (await this.stat(to, signal && { signal })) !== undefined) return true;
     return this.#requests.run(`copy ${from}`, { signal }, async request => {
       const answer = await request.send({ method: 'PUT', key, headers }).catch(unlessAbsent);
       if (answer === undefined) return false;

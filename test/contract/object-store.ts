@@ -241,6 +241,19 @@ export function testCopyingStore(
     assert.deepEqual(await keysOf(store, ''), ['a', 'b', 'c/d', 'c/e']);
   });
 
+  test(`${name}: a copy if absent leaves what is there`, async context => {
+    const store = await create(context);
+    await store.put('a', Buffer.from('1'), { ifAbsent: false });
+    await store.put('b', Buffer.from('2'), { ifAbsent: false });
+    for (const to of ['b', 'c']) {
+      assert.equal(await store.copy('a', to, { ifAbsent: true }), true);
+    }
+    assert.equal((await store.get('b', { sizeMaxBytes }))?.toString(), '2');
+    assert.equal((await store.get('c', { sizeMaxBytes }))?.toString(), '1');
+    assert.equal(await store.copy('none', 'd', { ifAbsent: true }), false);
+    assert.deepEqual(await keysOf(store, ''), ['a', 'b', 'c']);
+  });
+
   test(`${name}: what is not there is not copied`, async context => {
     const store = await create(context);
     await store.put('old', Buffer.from('1'), { ifAbsent: false });

@@ -12,7 +12,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { crc32 } from 'node:zlib';
 import { ImgstoreError } from '../../src/base/errors.ts';
 import { RetryableFault } from '../../src/base/retry.ts';
-import type { CopyingStore } from '../../src/store/copying-store.ts';
+import type { CopyingStore, CopyOptions } from '../../src/store/copying-store.ts';
 import type {
   GetObjectOptions,
   ObjectStat,
@@ -131,9 +131,10 @@ export class FaultyStore implements PagedStore, CopyingStore {
     );
   }
 
-  copy(from: string, to: string, options: Aborting = {}): Promise<boolean> {
+  copy(from: string, to: string, options: CopyOptions = {}): Promise<boolean> {
+    const { ifAbsent = false } = options;
     return this.#call({ kind: 'copy', key: to }, options, () =>
-      this.#change(to, () => this.inner.copy(from, to)),
+      this.#change(to, () => this.inner.copy(from, to, { ifAbsent })),
     );
   }
 

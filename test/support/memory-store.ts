@@ -1,7 +1,7 @@
 /** An ObjectStore in memory, for tests of what stands on one. */
 
 import { ImgstoreError } from '../../src/base/errors.ts';
-import type { CopyingStore } from '../../src/store/copying-store.ts';
+import type { CopyingStore, CopyOptions } from '../../src/store/copying-store.ts';
 import { checkKeyPrefix, checkObjectKey } from '../../src/store/object-key.ts';
 import type {
   GetObjectOptions,
@@ -58,9 +58,10 @@ export class MemoryStore implements ObjectStore, CopyingStore {
     }
   }
 
-  async copy(from: string, to: string, { signal }: Aborting = {}): Promise<boolean> {
-    this.#enter(from, signal);
+  async copy(from: string, to: string, options: CopyOptions = {}): Promise<boolean> {
+    this.#enter(from, options.signal);
     checkObjectKey(to);
+    if (options.ifAbsent === true && this.objects.has(to)) return true;
     const object = this.objects.get(from);
     if (object !== undefined) this.objects.set(to, { ...object, modified: new Date(this.#now()) });
     return object !== undefined;

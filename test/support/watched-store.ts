@@ -3,7 +3,7 @@
  * may note it, hold it, or have it fail before or after it took effect.
  */
 
-import type { CopyingStore } from '../../src/store/copying-store.ts';
+import type { CopyingStore, CopyOptions } from '../../src/store/copying-store.ts';
 import type {
   GetObjectOptions,
   ObjectStat,
@@ -53,7 +53,7 @@ export class WatchedStore implements ObjectStore, CopyingStore {
     return this.#call({ kind: 'remove', key }, () => this.#inner.remove(key, options));
   }
 
-  copy(from: string, to: string, options?: { signal?: AbortSignal }): Promise<boolean> {
+  copy(from: string, to: string, options?: CopyOptions): Promise<boolean> {
     return this.#call({ kind: 'copy', key: to }, () => this.#inner.copy(from, to, options));
   }
 
