@@ -15,6 +15,7 @@ import type { OwnerKey } from '../keys/keys.ts';
 import { formatImageName, type ImageName, nameObjectKey, nameOfObjectKey } from '../recipe/name.ts';
 import { encodeNameRecord, parseNameRecord, verifyNameRecord } from '../recipe/name-record.ts';
 import { recipeKeyId, rewrapRecipe } from '../recipe/sealed-recipe.ts';
+import type { RootId } from '../store/format.ts';
 import type { ObjectStat } from '../store/object-store.ts';
 import type { Root, Roots } from '../store/roots.ts';
 
@@ -53,8 +54,7 @@ export async function rewrapStore(roots: Roots, options: RewrapOptions): Promise
     if (outcome !== 'passed') done[outcome === 'rewritten' ? kind : 'damaged']++;
   };
   const { signal } = options;
-  for (const root of (await roots.refresh()).roots) {
-    if (root.state === 'expired') continue;
+  for await (const root of rootsToRewrap(roots)) {
     const recipes = root.recipes.list('', signal && { signal });
     await each(recipes, options, async ({ key }, aborting) => {
       if (!isHexDigest(key)) return;
@@ -67,6 +67,21 @@ export async function rewrapStore(roots: Roots, options: RewrapOptions): Promise
     if (name !== undefined) count('names')(await rewrapName(roots, name, options, aborting));
   });
   return done;
+}
+
+/**
+ * The oldest first, and those that collections open meanwhile: these copy recipes as they are from
+ * older roots to newer ones.
+ */
+async function* rootsToRewrap(roots: Roots): AsyncGenerator<Root, void, undefined> {
+  const passed = new Set<RootId>();
+  for (;;) {
+    const { roots: readable } = await roots.refresh();
+    const root = readable.findLast(({ id, state }) => state !== 'expired' && !passed.has(id));
+    if (root === undefined) return;
+    passed.add(root.id);
+    yield root;
+  }
 }
 
 async function rewrapRecipeObject(
