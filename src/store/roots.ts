@@ -156,7 +156,8 @@ export class Roots {
 
   /**
    * What `look` finds in the first root that has it. It is absent only if the roots were the same
-   * before and after it was looked for, since a collection that moves it removes it where it was.
+   * before and after it was looked for: a collection that moves it removes it where it was, and in a
+   * store that is gone (a folder that was unmounted) everything is absent, which is UNAVAILABLE.
    * Reading from an expired root is an alarm: it stops the root's deletion.
    */
   async find<V>(
@@ -164,13 +165,15 @@ export class Roots {
     what: string,
   ): Promise<{ found: V; root: Root } | undefined> {
     // What is found where it was is right however old the view is, so nobody waits for a newer one.
-    this.view({ ageMaxMs: viewAgeMaxMs }).catch(() => {});
+    const renewing = this.view({ ageMaxMs: viewAgeMaxMs });
+    renewing.catch(() => {});
     let { roots } = await this.view();
     for (let search = 1; search <= searchesMax; search++) {
       for (const root of roots) {
         const found = await look(root);
         if (found === undefined) continue;
         if (root.state === 'expired') await this.#alarm(root, what);
+        else this.#alarmIfExpired(root, what, renewing).catch(() => {});
         return { found, root };
       }
       const before = roots;
@@ -180,12 +183,10 @@ export class Roots {
     return undefined;
   }
 
-  /**
-   * Whether the store is still there. A folder that was unmounted, or a bucket that another one took
-   * the place of, looks like a store without the object asked for: this tells the two apart.
-   */
-  async isPresent(options: Signal = {}): Promise<boolean> {
-    return (await this.store.stat(storeDocumentKey, options)) !== undefined;
+  /** Where the view at hand is old, as after a sleep: by the one that is on its way. */
+  async #alarmIfExpired({ id }: Root, what: string, renewing: Promise<RootsView>): Promise<void> {
+    const root = (await renewing).roots.find(candidate => candidate.id === id);
+    if (root?.state === 'expired') await this.#alarm(root, what);
   }
 
   /** Once an expiration and process: a marker that is there already says all. */
