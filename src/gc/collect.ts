@@ -100,7 +100,7 @@ class Collection {
   }
 
   async #expireAndDelete(): Promise<void> {
-    const { steps } = this.#plan;
+    const { steps, graceMs } = this.#plan;
     const certificate = await this.#certify();
     for (const step of steps) {
       if (step.do !== 'expire') continue;
@@ -115,7 +115,8 @@ class Collection {
     const last = await this.#certify();
     for (const step of deletions) {
       const root = await this.#passing(step.root, 'expired', last);
-      if (root === undefined) continue;
+      // One that was revived and has expired again since the plan has its grace before it.
+      if (root === undefined || (graceMs > 0 && root.since > step.since)) continue;
       await this.#mark(root.id, 'deleted');
       const { objects, bytes } = await this.#remove(root.id);
       this.#done({ ...step, since: root.since, objects, bytes });

@@ -84,6 +84,7 @@ export async function repairImage(
   const putRecipe = broken.recipe?.root !== root.id || !isSame(mended, recipe, target);
   let { recipeId } = broken;
   if (putRecipe) recipeId = (await session.commit(mended, { ...target, rewrite: true })).recipe;
+  else await session.check({ hasReplaced: true });
   return { recipe: mended, recipeId, root, putChunks, putBytes, putRecipe };
 }
 
