@@ -18,7 +18,7 @@ import { SealerPool } from '../seal/sealer-pool.ts';
 import type { RootId } from '../store/format.ts';
 import type { Root } from '../store/roots.ts';
 import { ChunkUploader, type StoredChunk } from './chunk-uploader.ts';
-import { chunksInFlightMax, PushSession, type PushTarget } from './commit.ts';
+import { chunksInFlightMax, PushSession, type PushTarget, signalOf } from './commit.ts';
 import { pipelineId } from './pipeline.ts';
 import { convertImage } from './push.ts';
 import { convertDisk } from './push-disk.ts';
@@ -58,7 +58,8 @@ export interface RepairReport {
  * of the same bytes: then the name gets a recipe of another id.
  *
  * Errors: USAGE for a source that is another image, UNSUPPORTED if this version would make another
- * disk of it; then nothing was written. Else as pushImage.
+ * disk of it; then nothing was written. BUSY if the name means another recipe by then. Else as
+ * pushImage.
  */
 export async function repairImage(
   source: RepairSource,
@@ -83,9 +84,20 @@ export async function repairImage(
   const mended = { ...made, details: recipe.details };
   const putRecipe = broken.recipe?.root !== root.id || !isSame(mended, recipe, target);
   let { recipeId } = broken;
-  if (putRecipe) recipeId = (await session.commit(mended, { ...target, rewrite: true })).recipe;
-  else await session.check({ hasReplaced: true });
+  if (putRecipe) {
+    await checkName(broken, target, what);
+    recipeId = (await session.commit(mended, { ...target, rewrite: true })).recipe;
+  } else await session.check({ hasReplaced: true });
   return { recipe: mended, recipeId, root, putChunks, putBytes, putRecipe };
+}
+
+/** A push meanwhile has the last word: a repair gives a name no meaning that it did not have. */
+async function checkName({ recipeId }: Broken, target: RepairTarget, what: string): Promise<void> {
+  const record = await target.catalog.record(target.name, signalOf(target));
+  if (record?.recipeId === recipeId) return;
+  throw new ImgstoreError('BUSY', `${what}: it was pushed again or removed meanwhile`, {
+    hint: 'Run imgstore verify again.',
+  });
 }
 
 function convert(
