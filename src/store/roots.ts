@@ -70,6 +70,7 @@ type Signal = { signal?: AbortSignal };
 
 /** So often a reader looks for new roots without need: far more often than roots expire. */
 const viewAgeMaxMs = 60_000;
+const alarmRetryMs = 60_000;
 /** While one search lasts, collections may change the roots; that often they do not. */
 const searchesMax = 5;
 
@@ -83,8 +84,8 @@ export class Roots {
   #next: Promise<RootsView> | undefined;
   /** The store document was checked: it never changes. */
   #checked = false;
-  /** Expirations of roots that an alarm was raised about. */
-  readonly #alarmed = new Set<string>();
+  /** By expiration of a root, when an alarm about it may be put again. */
+  readonly #alarmsDueMs = new Map<string, number>();
 
   /** Nothing is asked of the store yet. */
   constructor(store: ObjectStore & CopyingStore, options: RootsOptions = {}) {
@@ -189,18 +190,22 @@ export class Roots {
     if (root?.state === 'expired') await this.#alarm(root, what);
   }
 
-  /** Once an expiration and process: a marker that is there already says all. */
+  /**
+   * Once an expiration and process: a marker that is there already says all. One that cannot be put,
+   * as by who may only read, is not tried with each read.
+   */
   async #alarm(root: Root, what: string): Promise<void> {
     const expiration = `${root.id} ${root.since.getTime()}`;
-    if (this.#alarmed.has(expiration)) return;
-    this.#alarmed.add(expiration);
+    const nowMs = performance.now();
+    if (nowMs < (this.#alarmsDueMs.get(expiration) ?? 0)) return;
+    this.#alarmsDueMs.set(expiration, Number.POSITIVE_INFINITY);
     const read = `${what} was read from root ${root.id}, which is about to be deleted`;
     try {
       const text = `${JSON.stringify({ read: what })}\n`;
       await this.store.put(stateKey(root.id, 'alarm'), Buffer.from(text), { ifAbsent: false });
       this.#options.onAlarm?.(`${read}: the next gc will keep it`);
     } catch (error) {
-      this.#alarmed.delete(expiration);
+      this.#alarmsDueMs.set(expiration, nowMs + alarmRetryMs);
       this.#options.onAlarm?.(`${read}, and gc cannot be told: ${describeError(error)}`);
     }
   }
@@ -284,7 +289,9 @@ class NoStoreError extends ImgstoreError {
 
 function tooManyRoots(store: ObjectStore): ImgstoreError {
   const message = `Cannot open the store ${store.location}: it has over ${rootsMax} roots`;
-  return new ImgstoreError('LIMIT', message, { hint: 'Run imgstore gc.' });
+  return new ImgstoreError('LIMIT', message, {
+    hint: 'No collection leaves so many: remove what somebody put below states/.',
+  });
 }
 
 /** Undefined if no root is open. */

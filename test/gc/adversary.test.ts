@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ChunkId } from '../../src/base/digest.ts';
+import { ImgstoreError } from '../../src/base/errors.ts';
 import { rootSource } from '../../src/cache/store-source.ts';
 import { verified } from '../../src/cache/verified.ts';
 import { rewrapStore } from '../../src/catalog/rewrap.ts';
@@ -25,6 +26,7 @@ import {
   gc,
   hourMs,
   keysOf,
+  minuteMs,
   push,
   remove,
   type TestStore,
@@ -207,4 +209,50 @@ test('a root that was revived and expired again has its grace', async () => {
   const { steps } = await gc(watched, { graceMs });
   assert.ok(!brief(steps).includes('delete r0001'), `${brief(steps)}`);
   await assertReadable(new Roots(store), ['gone'], 'it expired a moment ago');
+});
+
+test('an alarm that cannot be put is tried once a minute, however much is read', async context => {
+  const store = await smallStore();
+  await gc(store, { graceMs: hourMs });
+  await store.put('states/r0001.expired', Buffer.alloc(0), { ifAbsent: true });
+  let nowMs = 0;
+  context.mock.method(performance, 'now', () => nowMs);
+  let tries = 0;
+  const refusing = new WatchedStore(store, async ({ kind, key }, work) => {
+    if (kind !== 'put') return work();
+    assert.equal(key, 'states/r0001.alarm');
+    tries++;
+    if (tries < 3) throw new ImgstoreError('IO', 'it is read-only');
+    return work();
+  });
+  const messages: string[] = [];
+  const reader = new Roots(refusing, { onAlarm: message => messages.push(message) });
+  for (let minute = 1; minute <= 5; minute++) {
+    for (let read = 0; read < 10; read++) await assertReadable(reader, ['gone'], 'mounted');
+    assert.equal(tries, Math.min(minute, 3));
+    nowMs += minuteMs + 1;
+  }
+  assert.deepEqual(
+    messages.map(message => /gc cannot be told/.test(message)),
+    [true, true, false],
+  );
+});
+
+test('a repair does not undo what was pushed or removed while it ran', async () => {
+  const newer = new TestImage([[{ path: 'newer', content: Buffer.from('newer') }]]);
+  for (const [change, isThere] of [
+    [async (store: TestStore) => pushImage(newer, await targetOn(store, 'app')), true],
+    [(store: TestStore) => remove(store, 'app'), false],
+  ] as const) {
+    const store = await storeWithImage();
+    damage(store, 'r0001');
+    await gc(store, { graceMs: hourMs });
+    // So that the recipe is to be put into another root than where it is.
+    for (const key of keysOf(store, 'roots/r0002/recipes/')) store.objects.delete(key);
+    const watched = before(store, isChunkPut, () => change(store));
+    await assert.rejects(repair(watched), { code: 'BUSY' });
+    const target = await targetOn(store, 'app');
+    const found = await target.catalog.resolve(target.name);
+    assert.equal(found?.recipe.details.manifestDigest, isThere ? newer.manifestDigest : undefined);
+  }
 });
