@@ -1,0 +1,285 @@
+/**
+ * One memcached server: one connection, opened when it is first needed, on which requests follow
+ * each other without waiting for answers.
+ *
+ * Invariants: requests under way and their bytes are bounded; beyond that requests are refused at
+ * once, never queued. Every promise settles by its time-out. An answer that comes later, or that
+ * nobody wants any more, passes without being kept. A protocol violation closes the connection and
+ * fails what is under way on it; the next request opens another, after a back-off that grows while
+ * connections fail. Nothing is asked twice: that is for who knows of other servers.
+ */
+
+import { connect, type Socket } from 'node:net';
+import { errnoOf, ImgstoreError } from '../../base/errors.ts';
+import { KiB, MiB, sealedChunkSizeMaxBytes } from '../../base/limits.ts';
+import { type BackOff, backOffMs } from '../../base/retry.ts';
+import {
+  type AnswerLine,
+  AnswerParser,
+  deleteRequest,
+  getRequest,
+  ProtocolFault,
+  setRequest,
+  valueEnd,
+} from './protocol.ts';
+
+export interface MemcachedAddress {
+  host: string;
+  port: number;
+}
+
+export interface MemcachedOptions extends MemcachedAddress {
+  /** A monotonic clock. */
+  nowMs?: () => number;
+  /** 0 to below 1. */
+  random?: () => number;
+}
+
+export interface ReadOptions {
+  /** A longer value is not delivered. At most `valueSizeMaxBytes`. */
+  sizeMaxBytes: number;
+  timeoutMs: number;
+  /** Aborted, nobody wants the value any more: its bytes pass, and the answer is `unwanted`. */
+  signal?: AbortSignal;
+}
+
+export type ReadAnswer = Buffer | 'absent' | 'too large' | 'unwanted';
+
+/** Any shard, with its header; what is longer was never stored by this program. */
+export const valueSizeMaxBytes = sealedChunkSizeMaxBytes + 4 * KiB;
+
+const requestsMax = 1024;
+/** Of values that were sent or may come. */
+const requestBytesMax = 64 * MiB;
+const connectTimeoutMs = 2000;
+/** A connection on which nothing came for so long, though something is awaited, is given up. */
+const silenceMaxMs = 2000;
+const reconnectBackOff: BackOff = { waitFirstMs: 100, waitMaxMs: 5000 };
+/** One read from the socket; a longer one costs memory per server, a shorter one more turns. */
+const receiveBufferSizeBytes = 128 * KiB;
+
+interface Request {
+  readonly opaque: number;
+  readonly sizeBytes: number;
+  readonly read: ReadOptions | undefined;
+  readonly sentMs: number;
+  readonly timer: NodeJS.Timeout;
+  /** Once: answered, failed, or out of time. */
+  readonly settle: (outcome: Answer | ImgstoreError) => void;
+  settled: boolean;
+  answer: Answer | undefined;
+}
+
+type Answer = ReadAnswer | 'done' | 'refused';
+
+interface Connection {
+  readonly socket: Socket;
+  /** In the order of their answers. */
+  readonly requests: Request[];
+  lastHeardMs: number;
+}
+
+export class MemcachedClient {
+  readonly #options: MemcachedOptions;
+  readonly #nowMs: () => number;
+  readonly #random: () => number;
+  #connection: Connection | undefined;
+  #pendingBytes = 0;
+  #opaque = 0;
+  #connectFailures = 0;
+  #retryAtMs = Number.NEGATIVE_INFINITY;
+  #closed = false;
+
+  constructor(options: MemcachedOptions) {
+    this.#options = options;
+    this.#nowMs = options.nowMs ?? (() => performance.now());
+    this.#random = options.random ?? Math.random;
+  }
+
+  /** Faults: UNAVAILABLE, or CORRUPT for a server that does not keep to the protocol. */
+  async get(key: string, options: ReadOptions): Promise<ReadAnswer> {
+    if (options.signal?.aborted === true) return 'unwanted';
+    const answer = await this.#request(options.sizeMaxBytes, options.timeoutMs, options, opaque => [
+      getRequest(key, opaque),
+    ]);
+    if (answer === 'refused') throw this.#fault('it is out of memory');
+    return answer as ReadAnswer;
+  }
+
+  /** The value's parts, one after the other. Nobody may write to them any more: they may be sent late. */
+  async set(
+    key: string,
+    value: readonly Buffer[],
+    { timeoutMs }: { timeoutMs: number },
+  ): Promise<'stored' | 'refused'> {
+    const sizeBytes = value.reduce((total, part) => total + part.length, 0);
+    const answer = await this.#request(sizeBytes, timeoutMs, undefined, opaque => [
+      setRequest(key, sizeBytes, opaque),
+      ...value,
+      valueEnd,
+    ]);
+    return answer === 'done' ? 'stored' : 'refused';
+  }
+
+  /** That it is not there is success. */
+  async delete(key: string, { timeoutMs }: { timeoutMs: number }): Promise<void> {
+    await this.#request(0, timeoutMs, undefined, opaque => [deleteRequest(key, opaque)]);
+  }
+
+  /** Fails what is under way. */
+  close(): void {
+    this.#closed = true;
+    if (this.#connection !== undefined) this.#end(this.#connection, this.#fault('it is closed'));
+  }
+
+  /** Answers that are awaited, also by nobody any more. */
+  get requests(): number {
+    return this.#connection?.requests.length ?? 0;
+  }
+
+  #request(
+    sizeBytes: number,
+    timeoutMs: number,
+    read: ReadOptions | undefined,
+    parts: (opaque: number) => (string | Buffer)[],
+  ): Promise<Answer> {
+    return new Promise((resolve, reject) => {
+      if (this.#pendingBytes + sizeBytes > requestBytesMax || this.requests >= requestsMax) {
+        throw this.#fault('too many requests wait for it');
+      }
+      const connection = this.#connect();
+      const opaque = this.#opaque;
+      this.#opaque = (opaque + 1) % 2 ** 31;
+      const request: Request = {
+        opaque,
+        sizeBytes,
+        read,
+        sentMs: this.#nowMs(),
+        timer: setTimeout(() => this.#expire(connection, request, timeoutMs), timeoutMs),
+        settle: outcome => {
+          if (request.settled) return;
+          request.settled = true;
+          clearTimeout(request.timer);
+          if (outcome instanceof ImgstoreError) reject(outcome);
+          else resolve(outcome);
+        },
+        settled: false,
+        answer: undefined,
+      };
+      connection.requests.push(request);
+      this.#pendingBytes += sizeBytes;
+      const { socket } = connection;
+      socket.cork();
+      for (const part of parts(opaque)) socket.write(part);
+      socket.uncork();
+    });
+  }
+
+  #connect(): Connection {
+    if (this.#connection !== undefined) return this.#connection;
+    if (this.#closed) throw this.#fault('it is closed');
+    if (this.#nowMs() < this.#retryAtMs) throw this.#fault('it could not be reached just now');
+    const received = Buffer.allocUnsafeSlow(receiveBufferSizeBytes);
+    const socket = connect({
+      host: this.#options.host,
+      port: this.#options.port,
+      noDelay: true,
+      // Into one buffer again and again: values are copied out of it.
+      onread: {
+        buffer: received,
+        callback: length => {
+          this.#receive(connection, parser, received.subarray(0, length));
+          return true;
+        },
+      },
+    });
+    const connection: Connection = { socket, requests: [], lastHeardMs: this.#nowMs() };
+    const parser = new AnswerParser({
+      begin: line => this.#begin(connection, line),
+      end: () => this.#answered(connection),
+    });
+    const connecting = setTimeout(() => {
+      this.#end(connection, this.#fault(`no connection within ${connectTimeoutMs} ms`));
+    }, connectTimeoutMs);
+    socket.on('connect', () => clearTimeout(connecting));
+    socket.on('close', () => {
+      clearTimeout(connecting);
+      this.#end(connection, this.#fault('it closed the connection'));
+    });
+    socket.on('error', error => {
+      this.#end(connection, this.#fault(errnoOf(error) ?? 'the connection failed', error));
+    });
+    this.#connection = connection;
+    return connection;
+  }
+
+  #receive(connection: Connection, parser: AnswerParser, bytes: Buffer): void {
+    if (this.#connection !== connection) return;
+    connection.lastHeardMs = this.#nowMs();
+    try {
+      parser.push(bytes);
+    } catch (error) {
+      if (!(error instanceof ProtocolFault)) throw error;
+      this.#end(connection, error);
+    }
+  }
+
+  #begin({ requests }: Connection, line: AnswerLine): Buffer | undefined {
+    const request = requests[0];
+    if (request === undefined) throw new ProtocolFault('it answers what nobody asked');
+    const { kind, opaque } = line;
+    if (opaque !== request.opaque && (opaque !== undefined || kind === 'value')) {
+      throw new ProtocolFault('it answers another request');
+    }
+    if (kind !== 'value') {
+      const isExpected = kind !== 'done' || request.read === undefined;
+      if (!isExpected) throw new ProtocolFault('a value is missing');
+      request.answer = kind;
+      return undefined;
+    }
+    if (request.read === undefined) throw new ProtocolFault('it sends a value that nobody asked');
+    if (line.sizeBytes > valueSizeMaxBytes) throw new ProtocolFault('a value is too large');
+    request.answer = 'unwanted';
+    if (request.settled || request.read.signal?.aborted === true) return undefined;
+    request.answer = 'too large';
+    if (line.sizeBytes > request.read.sizeMaxBytes) return undefined;
+    request.answer = Buffer.allocUnsafeSlow(line.sizeBytes);
+    return request.answer;
+  }
+
+  #answered({ requests }: Connection): void {
+    const request = requests.shift()!;
+    this.#pendingBytes -= request.sizeBytes;
+    this.#connectFailures = 0;
+    request.settle(request.answer!);
+  }
+
+  #expire(connection: Connection, request: Request, timeoutMs: number): void {
+    request.settle(this.#fault(`no answer within ${timeoutMs} ms`));
+    const nowMs = this.#nowMs();
+    // Behind a stopped server or a cut cable the kernel would keep the connection for minutes.
+    const isSilent = nowMs - connection.lastHeardMs >= silenceMaxMs;
+    const oldest = connection.requests[0];
+    const isAwaited = oldest !== undefined && nowMs - oldest.sentMs >= silenceMaxMs;
+    if (isSilent && isAwaited) this.#end(connection, this.#fault('it has stopped answering'));
+  }
+
+  #end(connection: Connection, fault: ImgstoreError): void {
+    connection.socket.destroy();
+    if (this.#connection !== connection) return;
+    this.#connection = undefined;
+    this.#pendingBytes = 0;
+    const retry = ++this.#connectFailures;
+    const waitMs = backOffMs(reconnectBackOff, { retry, askedMs: 0, random: this.#random() });
+    this.#retryAtMs = this.#nowMs() + waitMs;
+    for (const request of connection.requests) request.settle(fault);
+  }
+
+  #fault(state: string, cause?: unknown): ImgstoreError {
+    const { host, port } = this.#options;
+    return new ImgstoreError('UNAVAILABLE', `Cannot ask memcached at ${host}:${port}: ${state}`, {
+      hint: 'The store is asked instead; see that this server runs.',
+      cause,
+    });
+  }
+}
