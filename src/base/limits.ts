@@ -104,6 +104,12 @@ export const leaseAgeMaxMs = 60 * 60 * 1000;
 export const diskCacheSizeMinBytes = 16 * sealedChunkSizeMaxBytes;
 /** Decoded chunks in memory: those of the largest reads that are answered together. */
 export const memoryCacheSizeMinBytes = 16 * chunkSizeMaxBytes;
+/**
+ * Shards of a chunk in the shared cache: the code is known to work up to these. With more of data,
+ * a shard would cost less to send than to ask for.
+ */
+export const dataShardsMax = 16;
+export const parityShardsMax = 4;
 /** Sealed chunks held in memory until the worker's cache has written them; more are declined. */
 export const cacheWritesPendingMaxBytes = 64 * MiB;
 

@@ -1,0 +1,35 @@
+/** The value and the key of a shard, version 1, as docs/format/shard.md describes them. */
+
+import { assert } from '../../base/assert.ts';
+import type { ChunkId } from '../../base/digest.ts';
+import type { Shape } from '../../erasure/reed-solomon.ts';
+
+/** "ISHD", read as a little-endian number. */
+export const magic = 0x44485349;
+export const version = 1;
+
+export const magicAt = 0;
+export const versionAt = 4;
+export const dataShardsAt = 5;
+export const parityShardsAt = 6;
+export const indexAt = 7;
+/** Of the sealed chunk, 32 bits. */
+export const chunkSizeAt = 8;
+export const chunkIdAt = 12;
+/** CRC-32 of all bytes before it and all after it. */
+export const checksumAt = 44;
+/** A multiple of 8, so that in memory the payload begins at a whole word if the value does. */
+export const headerSizeBytes = 48;
+
+/** memcached's limit. */
+const keyLengthMax = 250;
+
+/**
+ * What a shard of this chunk is found by: printable ASCII without spaces. The index is not in it:
+ * docs/format/shard.md says why.
+ */
+export function shardKey(id: ChunkId, { dataShards, parityShards }: Shape): string {
+  const key = `imgstore/shard/${version}/${dataShards}+${parityShards}/${id}`;
+  assert(key.length <= keyLengthMax, 'a key is short enough');
+  return key;
+}
