@@ -1,0 +1,109 @@
+/**
+ * Whether a node is worth asking, from how it answered before.
+ *
+ * Closed, every request passes. Consecutive failures, or too large a share of them, open it: nothing
+ * passes for a while. Then it is half open: one request at a time passes as a probe. Some good ones
+ * in a row close it; a bad one opens it for up to twice as long. What is too slow to be of use is
+ * reported as a failure, and so is what turned out to be wrong bytes.
+ */
+
+import { assert } from '../../base/assert.ts';
+import { type BackOff, backOffMs } from '../../base/retry.ts';
+
+export interface BreakerOptions {
+  /** A monotonic clock. */
+  nowMs: () => number;
+  /** 0 to below 1. */
+  random: () => number;
+}
+
+export type BreakerState = 'closed' | 'open' | 'half-open';
+
+/** `unknown`: it was not asked after all, or what it did says nothing about it. */
+export type Outcome = 'good' | 'bad' | 'unknown';
+
+const consecutiveFailuresMax = 5;
+/** Of the latest so many outcomes, as soon as there are enough, less than half may be bad. */
+const windowOutcomes = 40;
+const probesInARow = 3;
+/** Twice what is waited at least: half of each wait is the same for all, the rest is chance. */
+const probeBackOff: BackOff = { waitFirstMs: 500, waitMaxMs: 15_000 };
+
+export class CircuitBreaker {
+  readonly #options: BreakerOptions;
+  /** The latest outcomes while closed: true is bad. */
+  #window: boolean[] = [];
+  #consecutiveFailures = 0;
+  /** Times that it opened since it was last closed. */
+  #openings = 0;
+  #openUntilMs = 0;
+  #isProbing = false;
+  #goodProbes = 0;
+  #opened = 0;
+
+  constructor(options: BreakerOptions) {
+    this.#options = options;
+  }
+
+  get state(): BreakerState {
+    if (this.#openings === 0) return 'closed';
+    return this.#options.nowMs() < this.#openUntilMs ? 'open' : 'half-open';
+  }
+
+  /** Times that it went from closed to open. */
+  get opened(): number {
+    return this.#opened;
+  }
+
+  /** Whether a request would pass now. */
+  get passes(): boolean {
+    const { state } = this;
+    return state === 'closed' || (state === 'half-open' && !this.#isProbing);
+  }
+
+  /** For a request that is sent now; its outcome must be told, once. Undefined if none may pass. */
+  begin(): ((outcome: Outcome) => void) | undefined {
+    if (!this.passes) return undefined;
+    if (this.#openings > 0) {
+      this.#isProbing = true;
+      return outcome => this.#endProbe(outcome);
+    }
+    return outcome => this.#end(outcome);
+  }
+
+  #end(outcome: Outcome): void {
+    // One that began before it opened is no probe.
+    if (outcome === 'unknown' || this.#openings > 0) return;
+    const isBad = outcome === 'bad';
+    this.#consecutiveFailures = isBad ? this.#consecutiveFailures + 1 : 0;
+    this.#window.push(isBad);
+    if (this.#window.length > windowOutcomes) this.#window.shift();
+    const bad = this.#window.filter(Boolean).length;
+    const isOften = this.#window.length === windowOutcomes && 2 * bad >= windowOutcomes;
+    if (this.#consecutiveFailures < consecutiveFailuresMax && !isOften) return;
+    this.#opened++;
+    this.#open();
+  }
+
+  #endProbe(outcome: Outcome): void {
+    assert(this.#isProbing, 'a probe ends once');
+    this.#isProbing = false;
+    if (outcome === 'bad') this.#open();
+    else if (outcome === 'good' && ++this.#goodProbes === probesInARow) this.#close();
+  }
+
+  #open(): void {
+    const retry = ++this.#openings;
+    this.#goodProbes = 0;
+    const longest = { retry, askedMs: 0, random: 1 };
+    const waitMs = backOffMs(probeBackOff, longest) * (0.5 + this.#options.random() / 2);
+    this.#openUntilMs = this.#options.nowMs() + waitMs;
+  }
+
+  #close(): void {
+    this.#openings = 0;
+    this.#consecutiveFailures = 0;
+    this.#window = [];
+    this.#goodProbes = 0;
+  }
+}
