@@ -66,13 +66,17 @@ export interface Command {
 export const commonOptions: Readonly<Record<string, OptionSpec>> = {
   home: { type: 'string', value: 'DIR', help: 'where imgstore keeps its things ($IMGSTORE_HOME)' },
   json: { type: 'boolean', help: 'print the result as JSON' },
-  quiet: { type: 'boolean', short: 'q', help: 'no progress, no result; errors only' },
+  quiet: { type: 'boolean', short: 'q', help: 'no progress, no result; warnings and errors only' },
   help: { type: 'boolean', short: 'h', help: 'show this page' },
 };
 
 /** For the verbs that work with a store. */
 export const storeOption: Readonly<Record<string, OptionSpec>> = {
-  store: { type: 'string', value: 'URL', help: 'file:///DIR or a path ($IMGSTORE_STORE)' },
+  store: {
+    type: 'string',
+    value: 'URL',
+    help: 'a folder or s3://BUCKET/PREFIX[?endpoint=URL] ($IMGSTORE_STORE)',
+  },
 };
 
 export function usageError(message: string, hint: string): ImgstoreError {

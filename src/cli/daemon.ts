@@ -39,7 +39,7 @@ for some seconds; one that is started here stays.
       default:
         throw usageError(
           `Cannot run daemon ${context.positionals[0]}: no such thing`,
-          'See imgstore daemon --help',
+          'Use start, stop, status or run: see imgstore daemon --help',
         );
     }
   },

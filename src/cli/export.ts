@@ -21,7 +21,7 @@ const decodedMaxBytes = 64 * MiB;
 const chunksInFlightMax = 16;
 
 export const command: Command = {
-  usage: 'NAME[:TAG] TARGET',
+  usage: 'NAME[:TAG][@RECIPE] TARGET',
   summary: 'write an image out again',
   description: `
 Writes the image to TARGET, which is one of
@@ -29,7 +29,8 @@ Writes the image to TARGET, which is one of
   tar:FILE        its files as a plain tar
   disk:FILE       the raw disk, which mount -t erofs takes
 
-A file appears when all of it is written, not before.`,
+A file appears when all of it is written, not before. With @RECIPE, a NAME that means another recipe
+is refused.`,
   options: { ...storeOption },
   positionals: { min: 2, max: 2 },
 
@@ -38,7 +39,10 @@ A file appears when all of it is written, not before.`,
     const target = context.positionals[1]!;
     const kind = /^(oci|tar|disk):(.+)$/s.exec(target);
     if (kind === null) {
-      throw usageError(`Cannot export to "${target}": no such kind`, 'See imgstore export --help');
+      throw usageError(
+        `Cannot export to "${target}": no such kind`,
+        'Use oci:DIR, tar:FILE or disk:FILE',
+      );
     }
     const { roots, catalog } = await openForReading(context);
     const { recipe } = await catalog.open(name, { signal: context.signal });

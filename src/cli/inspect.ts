@@ -22,7 +22,7 @@ export const command: Command = {
   summary: 'show one image: config, sizes, chunks, what it shares',
   description: `
 Shows what the image is, how large its disk is and what it takes in the store, and how much of that
-each other name shares with it.`,
+each other name shares with it. With @RECIPE, a NAME that means another recipe is refused.`,
   options: { ...storeOption },
   positionals: { min: 1, max: 1 },
 

@@ -91,7 +91,10 @@ function checkedVerb({ positionals, option }: CommandContext): Verb {
   const [verb, file] = positionals;
   const see = 'See imgstore key --help';
   if (verb !== 'generate' && verb !== 'show' && verb !== 'rotate' && verb !== 'import') {
-    throw usageError(`Cannot run key ${verb}: no such thing`, see);
+    throw usageError(
+      `Cannot run key ${verb}: no such thing`,
+      'Use generate, show, rotate or import FILE: see imgstore key --help',
+    );
   }
   if ((verb === 'import') !== (file !== undefined)) {
     const state = verb === 'import' ? 'it takes a FILE' : 'it takes no FILE';
@@ -106,7 +109,9 @@ function checkedVerb({ positionals, option }: CommandContext): Verb {
     ...(option('from') === undefined ? [] : ['kms']),
   ].find(name => option(name) !== undefined);
   if (wrong === undefined) return verb;
-  throw usageError(`Cannot use --${wrong} here`, see);
+  const others = ['domain', 'from'].filter(name => name !== wrong && option(name) !== undefined);
+  const given = [verb, ...others.map(name => `--${name}`)].join(' ');
+  throw usageError(`Cannot use --${wrong} here: it does not go with key ${given}`, see);
 }
 
 function epochDaysOf({ option }: CommandContext): number | undefined {
@@ -114,8 +119,8 @@ function epochDaysOf({ option }: CommandContext): number | undefined {
   if (text === undefined) return undefined;
   if (/^[1-9][0-9]{0,8}$/.test(text) && Number(text) <= epochDaysMax) return Number(text);
   throw usageError(
-    `Cannot use --epoch-days ${JSON.stringify(text)}`,
-    `Give a number of days from 1 to ${epochDaysMax}`,
+    `Cannot use --epoch-days ${JSON.stringify(text)}: it is not a number of days`,
+    `Give 1 to ${epochDaysMax}`,
   );
 }
 
@@ -142,6 +147,7 @@ async function show(source: KeySource & { now: () => Date }): Promise<CommandRes
       ...(rotation === undefined ? [] : ([['rotation', describePlan(rotation)]] as const)),
     ]),
     ...(salts.length === 0 ? [] : ['', saltTable(salts)]),
+    ...problems(salts),
   ].join('\n');
   return { data: { ...(own && keyData(own)), held, rotation, salts: salts.map(saltData) }, text };
 }
@@ -151,13 +157,18 @@ function describePlan({ from, to }: { from: string; to: string }): string {
 }
 
 function saltTable(salts: readonly SaltInfo[]): string {
-  const rows = salts.map(({ domain, saltId, epoch, epochDays, problem, path, kmsKey }) => [
+  const rows = salts.map(({ domain, saltId, epoch, epochDays, path, kmsKey }) => [
     domain ?? '(default)',
-    saltId ?? problem ?? '',
+    saltId ?? 'cannot be opened',
     epoch === undefined ? '-' : `${epoch}, of ${epochDays} days`,
     `${path ?? 'IMGSTORE_SALT'}${kmsKey === undefined ? '' : `, wrapped by ${kmsKey}`}`,
   ]);
   return formatTable(['DEDUP DOMAIN', 'SALT', 'EPOCH', 'KEPT'], rows);
+}
+
+function problems(salts: readonly SaltInfo[]): string[] {
+  const found = salts.flatMap(({ problem }) => problem ?? []);
+  return found.length === 0 ? [] : ['', ...found];
 }
 
 function saltData({ created, ...salt }: SaltInfo) {
@@ -190,7 +201,10 @@ async function rotate(source: KeySource & { now: () => Date }, context: CommandC
 
 async function keysFrom(source: KeySource, id: string): Promise<{ from: OwnerKey; to: OwnerKey }> {
   if (!keyIdPattern.test(id)) {
-    throw usageError(`Cannot use --from ${JSON.stringify(id)}`, 'imgstore key show prints ids');
+    throw usageError(
+      `Cannot use --from ${JSON.stringify(id)}: it is not the id of a key`,
+      'imgstore key show prints ids: 32 hexadecimal digits',
+    );
   }
   const keys = ownerKeys({ ...source, create: false });
   const to = await keys.current();

@@ -14,12 +14,13 @@ import { formatBytes, formatShare } from './format.ts';
 import { keyIdOf } from './mount-info.ts';
 
 export const command: Command = {
-  usage: 'NAME[:TAG] [-- ARGUMENT…]',
+  usage: 'NAME[:TAG][@RECIPE] [-- ARGUMENT…]',
   summary: "start the image's program in a container",
   description: `
 Mounts the image lazily with a fresh writable layer, starts its entry point with crun or runc, and
 exits with its status. ARGUMENTs take the place of the image's Cmd. The container has its own
-processes, mounts and host name, and the host's network. Nothing of it is left afterwards.`,
+processes, mounts and host name, and the host's network. Nothing of it is left afterwards. With
+@RECIPE, a NAME that means another recipe is refused.`,
   options: {
     ...storeOption,
     stats: { type: 'boolean', help: 'say on stderr how much of the image was fetched' },

@@ -21,7 +21,8 @@ export const command: Command = {
   description: `
 Fetches every chunk of the images, or of all your images, compares it with its id, decrypts and
 decodes it, and checks the structure of the disks. Exit status 1 if anything is wrong; the result
-names each damaged chunk and files that it holds.
+names each damaged chunk and files that it holds. With @RECIPE, a NAME that means another recipe is
+refused.
 
 With --repair, what is missing or damaged of the one image NAME is made again from SOURCE, which is
 named as for push and has to be what NAME was pushed from; then it is checked again.

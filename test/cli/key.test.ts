@@ -143,6 +143,8 @@ test('another owner is told which key is needed, and reads once it is imported',
   assert.match(refused.stderr, new RegExp(`needs owner key ${id}.*keys/owners/${id}\\.key`));
   await tenant.runChecked(['key', 'import', `${home.home}/keys/owner.key`]);
   await tenant.runChecked(['inspect', 'app:1', ...store]);
+  const { stdout } = await tenant.runChecked(['ls', ...store]);
+  assert.match(stdout, new RegExp(`app:1 .* key ${id}, held\n`));
   assert.deepEqual((await json(tenant, ['key', 'show']))['held'], [id]);
 
   // Whoever holds a key may take over what is under it.
