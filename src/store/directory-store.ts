@@ -108,7 +108,7 @@ export class DirectoryStore implements ObjectStore, CopyingStore {
       await this.#settle(target, 'created');
       return true;
     } catch (error) {
-      if (!(await exists(source))) return false;
+      if (isAbsence(error) && !(await exists(source))) return false;
       throw this.#fault('copy', from, error);
     }
   }
