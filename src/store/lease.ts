@@ -85,6 +85,8 @@ export class RootLease implements AsyncDisposable {
   readonly #id: string;
   readonly #renewals: NodeJS.Timeout;
   #renewing: Promise<unknown> | undefined;
+  /** By the clock that goes on while the machine sleeps. */
+  #heldMs = Date.now();
 
   private constructor(roots: Roots, root: Root, id: string) {
     this.#roots = roots;
@@ -92,7 +94,7 @@ export class RootLease implements AsyncDisposable {
     this.#id = id;
     // A renewal that fails is made up for by the next; `check` has the last word.
     this.#renewals = setInterval(() => {
-      this.#renewing = put(roots, leaseRenewalKey(root.id, id), undefined).catch(() => {});
+      this.#renew().catch(() => {});
     }, leaseRenewalMs).unref();
   }
 
@@ -117,11 +119,21 @@ export class RootLease implements AsyncDisposable {
    */
   async check({ hasReplaced = false } = {}): Promise<void> {
     const { id } = this.root;
+    // After a sleep, or renewals that failed: a collection that looks at leases once more sees this one.
+    if (Math.abs(Date.now() - this.#heldMs) > 2 * leaseRenewalMs) await this.#renew();
     const { roots } = await this.#roots.refresh();
     const state = roots.find(root => root.id === id)?.state;
     if (state === 'active' || (state === 'retired' && !hasReplaced)) return;
     if (state === 'retired') throw lost(id, 'a collection copied from it before it was mended');
     throw lost(id, 'it was collected while it was pushed to');
+  }
+
+  async #renew(): Promise<void> {
+    const nowMs = Date.now();
+    const renewing = put(this.#roots, leaseRenewalKey(this.root.id, this.#id), undefined);
+    this.#renewing = renewing.catch(() => {});
+    await renewing;
+    this.#heldMs = nowMs;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -21,6 +21,7 @@ import { ownerKey } from '../support/recipes.ts';
 import { type StoreCall, WatchedStore } from '../support/watched-store.ts';
 import {
   assertReadable,
+  assertWhole,
   brief,
   ClockedStore,
   gc,
@@ -255,4 +256,26 @@ test('a repair does not undo what was pushed or removed while it ran', async () 
     const found = await target.catalog.resolve(target.name);
     assert.equal(found?.recipe.details.manifestDigest, isThere ? newer.manifestDigest : undefined);
   }
+});
+
+test('a push that slept and a collection without grace between its last look and its name', async context => {
+  let sleptMs = 0;
+  const dateNow = Date.now;
+  context.mock.method(Date, 'now', () => dateNow() + sleptMs);
+  const store = await smallStore();
+  const slept = before(
+    store,
+    ({ kind, key }) => kind === 'put' && key.includes('/recipes/'),
+    async () => {
+      await gc(store, { graceMs: hourMs });
+      sleptMs = 2 * hourMs;
+      store.nowMs += sleptMs;
+    },
+  );
+  const isName = ({ kind, key }: StoreCall) => kind === 'put' && key.startsWith('names/');
+  await push(before(slept, isName, () => gc(store)), 'late', ['late']);
+  await assertWhole(store, 'late', ['late']);
+  await gc(store);
+  await assertWhole(store, 'late', ['late']);
+  assert.deepEqual(keysOf(store, 'pushes/'), []);
 });
