@@ -273,7 +273,11 @@ test('a push that slept and a collection without grace between its last look and
     },
   );
   const isName = ({ kind, key }: StoreCall) => kind === 'put' && key.startsWith('names/');
-  await push(before(slept, isName, () => gc(store)), 'late', ['late']);
+  await push(
+    before(slept, isName, () => gc(store)),
+    'late',
+    ['late'],
+  );
   await assertWhole(store, 'late', ['late']);
   await gc(store);
   await assertWhole(store, 'late', ['late']);
