@@ -39,7 +39,8 @@ digits) takes its place. Keys in keys/owners open what others pushed, or what wa
 rotation.
 
   generate      make a key; refused if there is one. With --domain, the secret of a dedup domain:
-                pushes with the same --domain share chunks, and no others do
+                pushes with the same --domain share chunks, and no others do. Other homes join it
+                by copies of keys/domains/NAME.salt, and the default domain by keys/dedup.salt
   show          print ids, and where keys and salts are kept; never a secret
   rotate        take a new key into use, keep the old one in keys/owners, and re-wrap what the
                 store has under it, without touching chunks. Killed, it goes on when run again.

@@ -39,7 +39,7 @@ SOURCE is one of
     domain: {
       type: 'string',
       value: 'NAME',
-      help: 'dedup within this domain only, by a secret of its own',
+      help: 'dedup within this domain only; makes its secret if it is not here',
     },
     force: { type: 'boolean', help: 'store every chunk again, which mends damaged ones' },
   },
