@@ -10,8 +10,8 @@ export const command: Command = {
   usage: '',
   summary: 'list the names in the store',
   description: `
-Lists every name in the store. A name that another key sealed than the one in use is listed with that
-key's id, and "held" if the key is here and opens it; one whose record is damaged says so.`,
+Lists every name in the store. A name that another key sealed than the one in use is listed with
+that key's id, and "held" if the key is here and opens it; one whose record is damaged says so.`,
   options: { ...storeOption },
   positionals: { min: 0, max: 0 },
 
