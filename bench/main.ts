@@ -6,6 +6,7 @@
 import { parseArgs } from 'node:util';
 import { workload as disk } from './disk.ts';
 import { workload as domains } from './domains.ts';
+import { workload as erasure } from './erasure.ts';
 import { workload as exec } from './exec.ts';
 import { loadAverage, type Result, type Workload } from './harness.ts';
 import { workload as mount } from './mount.ts';
@@ -25,6 +26,7 @@ const workloads: readonly Workload[] = [
   s3,
   domains,
   sizes,
+  erasure,
   sparseFileWorkload,
   sealWorkload,
 ];

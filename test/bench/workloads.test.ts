@@ -19,6 +19,7 @@ const workloads = [
   's3',
   'domains',
   'sizes',
+  'erasure',
   'sparse-file',
   'seal',
 ];
@@ -76,6 +77,11 @@ const checks: Record<string, (result: Result) => void> = {
     const one = rowOf(result, 'one domain').p50;
     const nextEpoch = rowOf(result, 'one domain, next epoch').p50;
     assert.ok(one < nextEpoch && nextEpoch < rowOf(result, 'a domain an image').p50);
+  },
+  erasure(result) {
+    assert.ok(rowOf(result, '16 + 4, encode').p50 < rowOf(result, '4 + 1, encode').p50);
+    const [few, many] = ['5 of 5 nodes for a chunk', '5 of 500 nodes for a chunk'];
+    assert.ok(rowOf(result, few).p50 < rowOf(result, many).p50);
   },
   sizes(result) {
     const held = rowOf(result, 'files of 3 and more, in images').p50;

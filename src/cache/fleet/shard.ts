@@ -81,10 +81,10 @@ export function readShard(value: Buffer, chunk: ShardedChunk): Shard | WrongValu
 }
 
 /**
- * The sealed chunk, compared with its id, of at least k shards with indexes that differ; `lies` are
- * those among them that are not what the chunk encodes to. Undefined if there are too few, or if they
- * do not make the chunk in any way that was tried: with more shards there may be one. Several shards
- * may have the same index. The first ones are tried first.
+ * The sealed chunk, compared with its id, of shards of which k have indexes that differ; several may
+ * have the same. Undefined if there are too few, or if they do not make the chunk in any of the ways
+ * tried: with more shards there may be one. The first ones are tried first; if those are right, the
+ * others are not looked at, else `lies` are all that are not what the chunk encodes to.
  */
 export function joinShards<S extends Shard>(
   shards: readonly S[],
