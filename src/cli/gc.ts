@@ -176,7 +176,7 @@ function untold(problems: readonly GcProblem[]): ImgstoreError {
     names.length > 1 ? ` and ${formatCount(names.length - 1, 'other name')} need` : ' needs';
   const what = `Cannot collect garbage: what ${first}${others} cannot be told`;
   return new ImgstoreError('CORRUPT', what, {
-    hint: 'Push them again, or remove them with imgstore rm.',
+    hint: 'Push them again, mend them with imgstore verify --repair, or remove them with imgstore rm.',
   });
 }
 

@@ -1,12 +1,17 @@
 /** `stats`: what the store holds, what of it no name needs, and what sharing saves. */
 
-import type { Catalog } from '../catalog/catalog.ts';
+import { DigestSet } from '../base/digest-set.ts';
+import { type ErrorCode, ImgstoreError } from '../base/errors.ts';
+import { inParallel } from '../base/in-parallel.ts';
+import type { Catalog, CatalogEntry, NamedRecipe } from '../catalog/catalog.ts';
 import { type RootUse, type Survey, survey } from '../gc/survey.ts';
 import { bytesOf } from '../gc/usage.ts';
 import { sealedSizes } from '../recipe/recipe.ts';
 import { type Command, type CommandResult, storeOption } from './command.ts';
 import { formatBytes, formatCount, formatFields, formatShare, formatTable } from './format.ts';
 import { openForReading } from './open.ts';
+
+const readsAtOnce = 8;
 
 export const command: Command = {
   usage: '',
@@ -20,10 +25,11 @@ take no space.`,
   positionals: { min: 0, max: 0 },
 
   async run(context): Promise<CommandResult> {
-    const { signal, settings } = context;
+    const { signal, settings, log } = context;
     const { roots, catalog } = await openForReading(context);
     const found = await survey(roots, { now: context.now(), signal });
     const own = await ownImages(catalog, signal);
+    for (const { names, problem } of found.problems) log('warn', `${names.join(', ')}: ${problem}`);
     const [active] = found.roots;
     const data = {
       store: settings.store,
@@ -88,24 +94,37 @@ function rootsTable({ roots, deleted }: Survey): string {
   return formatTable(header, [...rows, ...gone]);
 }
 
+/** Images that cannot be read are told by the survey, or belong to others. */
+const unreadable: ReadonlySet<ErrorCode> = new Set(['CORRUPT', 'UNSUPPORTED', 'LIMIT', 'KEY']);
+
 async function ownImages(catalog: Catalog, signal: AbortSignal) {
-  const sum = { readable: 0, diskBytes: 0, storedBytesOneByOne: 0 };
-  const together = new Map<string, number>();
-  const seen = new Set<string>();
-  for await (const entry of catalog.list({ signal })) {
-    if (entry.state !== 'readable') continue;
-    sum.readable++;
-    if (seen.has(entry.recipeId)) continue;
-    seen.add(entry.recipeId);
-    const resolved = await catalog.resolve(entry.name, { signal });
-    if (resolved === undefined) continue;
-    sum.diskBytes += resolved.recipe.diskSizeBytes;
-    for (const [id, sizeBytes] of sealedSizes(resolved.recipe)) {
+  const sum = { readable: 0, diskBytes: 0, storedBytesOneByOne: 0, storedBytesTogether: 0 };
+  const together = new DigestSet();
+  const images = distinctImages(catalog.list({ signal }), () => sum.readable++);
+  const bounds = { atOnce: readsAtOnce, bytesMax: Infinity, bytesOf: () => 0, signal };
+  await inParallel(images, bounds, async (entry, aborting) => {
+    const image = await catalog.openRecord(entry, { signal: aborting }).catch((error: unknown) => {
+      if (error instanceof ImgstoreError && unreadable.has(error.code)) return undefined;
+      throw error;
+    });
+    if (image === undefined) return;
+    sum.diskBytes += image.recipe.diskSizeBytes;
+    for (const [id, sizeBytes] of sealedSizes(image.recipe)) {
       sum.storedBytesOneByOne += sizeBytes;
-      together.set(id, sizeBytes);
+      if (together.add(id)) sum.storedBytesTogether += sizeBytes;
     }
+  });
+  return sum;
+}
+
+async function* distinctImages(
+  entries: AsyncIterable<CatalogEntry>,
+  onReadable: () => void,
+): AsyncGenerator<NamedRecipe, void, undefined> {
+  const seen = new DigestSet();
+  for await (const entry of entries) {
+    if (entry.state !== 'readable') continue;
+    onReadable();
+    if (seen.add(entry.recipeId)) yield entry;
   }
-  let storedBytesTogether = 0;
-  for (const sizeBytes of together.values()) storedBytesTogether += sizeBytes;
-  return { ...sum, storedBytesTogether };
 }

@@ -98,9 +98,7 @@ async function readRecipe(recipe: LiveRecipe, signal: AbortSignal): Promise<Chun
 export function recipeProblems(recipes: readonly LiveRecipe[]): GcProblem[] {
   return recipes
     .filter(({ places }) => places.length === 0)
-    .map(({ id, names, damage }) =>
-      damage === undefined
-        ? { what: 'recipe-lost', names, problem: `recipe ${id} is in no root` }
-        : { what: 'name-untold', names, problem: damage },
-    );
+    .map(({ id, names, damage = `recipe ${id} is in no root` }) => {
+      return { what: 'name-untold', names, problem: damage };
+    });
 }

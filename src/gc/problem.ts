@@ -3,10 +3,11 @@
 import { type ErrorCode, ImgstoreError } from '../base/errors.ts';
 
 export interface GcProblem {
-  what: /** A name record cannot be read, or a name's recipe: what it needs cannot be told. */
+  what: /**
+   * A name record cannot be read, or a name's recipe, or it is in no root: what it needs cannot be
+   * told. A damaged record may mean a recipe that never was, and the true one is still there.
+   */
     | 'name-untold'
-    /** A name's recipe is in no root. */
-    | 'recipe-lost'
     /** Chunks of a name's recipe are in no root. */
     | 'chunks-lost';
   /** The names that are hurt, sorted. */
