@@ -67,8 +67,10 @@ export class MemcachedServer {
   }
 
   /** It keeps its connections and takes new ones, but answers nothing. */
-  pause(): void {
+  async pause(): Promise<void> {
     this.#process!.kill('SIGSTOP');
+    const stat = `/proc/${this.processId}/stat`;
+    await waitUntil('memcached stops', () => / T /.test(readFileSync(stat, 'latin1')));
   }
 
   resume(): void {

@@ -72,6 +72,11 @@ interface Request {
 
 type Answer = ReadAnswer | 'done' | 'refused';
 
+interface FaultDetails {
+  code?: 'UNAVAILABLE' | 'BUSY';
+  cause?: unknown;
+}
+
 interface Connection {
   readonly socket: Socket;
   /** In the order of their answers. */
@@ -96,7 +101,10 @@ export class MemcachedClient {
     this.#random = options.random ?? Math.random;
   }
 
-  /** Faults: UNAVAILABLE, or CORRUPT for a server that does not keep to the protocol. */
+  /**
+   * Faults, as of all requests: UNAVAILABLE, CORRUPT for a server that does not keep to the protocol,
+   * BUSY where too much is under way already, so that it was not even asked.
+   */
   async get(key: string, options: ReadOptions): Promise<ReadAnswer> {
     if (options.signal?.aborted === true) return 'unwanted';
     const answer = await this.#request(options.sizeMaxBytes, options.timeoutMs, options, opaque => [
@@ -145,7 +153,7 @@ export class MemcachedClient {
   ): Promise<Answer> {
     return new Promise((resolve, reject) => {
       if (this.#pendingBytes + sizeBytes > requestBytesMax || this.requests >= requestsMax) {
-        throw this.#fault('too many requests wait for it');
+        throw this.#fault('too many requests wait for it', { code: 'BUSY' });
       }
       const connection = this.#connect();
       const opaque = this.#opaque;
@@ -155,7 +163,10 @@ export class MemcachedClient {
         sizeBytes,
         read,
         sentMs: this.#nowMs(),
-        timer: setTimeout(() => this.#expire(connection, request, timeoutMs), timeoutMs),
+        // What has come while this process was busy is read before the verdict.
+        timer: setTimeout(() => {
+          setImmediate(() => this.#expire(connection, request, timeoutMs));
+        }, timeoutMs),
         settle: outcome => {
           if (request.settled) return;
           request.settled = true;
@@ -207,7 +218,8 @@ export class MemcachedClient {
       this.#end(connection, this.#fault('it closed the connection'));
     });
     socket.on('error', error => {
-      this.#end(connection, this.#fault(errnoOf(error) ?? 'the connection failed', error));
+      const state = errnoOf(error) ?? 'the connection failed';
+      this.#end(connection, this.#fault(state, { cause: error }));
     });
     this.#connection = connection;
     return connection;
@@ -255,6 +267,7 @@ export class MemcachedClient {
   }
 
   #expire(connection: Connection, request: Request, timeoutMs: number): void {
+    if (request.settled) return;
     request.settle(this.#fault(`no answer within ${timeoutMs} ms`));
     const nowMs = this.#nowMs();
     // Behind a stopped server or a cut cable the kernel would keep the connection for minutes.
@@ -275,9 +288,9 @@ export class MemcachedClient {
     for (const request of connection.requests) request.settle(fault);
   }
 
-  #fault(state: string, cause?: unknown): ImgstoreError {
+  #fault(state: string, { code = 'UNAVAILABLE', cause }: FaultDetails = {}): ImgstoreError {
     const { host, port } = this.#options;
-    return new ImgstoreError('UNAVAILABLE', `Cannot ask memcached at ${host}:${port}: ${state}`, {
+    return new ImgstoreError(code, `Cannot ask memcached at ${host}:${port}: ${state}`, {
       hint: 'The store is asked instead; see that this server runs.',
       cause,
     });

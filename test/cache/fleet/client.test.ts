@@ -130,7 +130,7 @@ test('a full server lets old ones go, or refuses', async context => {
 test('a killed server fails what is under way; back, it is asked again', async context => {
   const { server, client } = await openReal(context);
   await client.set('key', [Buffer.alloc(10)], { timeoutMs });
-  server.pause();
+  await server.pause();
   const asked = assert.rejects(client.get('key', read), isFault('UNAVAILABLE', /closed|ECONN/));
   await server.kill();
   await asked;
@@ -143,7 +143,7 @@ test('a stopped server costs the time-out; late answers pass', async context => 
   const { server, client } = await openReal(context);
   const value = Buffer.alloc(200_000, 5);
   await client.set('key', [value], { timeoutMs });
-  server.pause();
+  await server.pause();
   const late = client.get('key', { sizeMaxBytes, timeoutMs: 30 });
   await assert.rejects(late, isFault('UNAVAILABLE', /no answer within 30 ms/));
   assert.equal(client.requests, 1);
@@ -157,7 +157,7 @@ test('a connection that has been silent for long is given up', async context => 
   let nowMs = 0;
   const client = open(context, { host: server.host, port: server.port, nowMs: () => nowMs });
   await client.get('key', read);
-  server.pause();
+  await server.pause();
   const first = client.get('key', read);
   nowMs += 10_000;
   const second = client.get('key', { sizeMaxBytes, timeoutMs: 5 });
@@ -172,7 +172,7 @@ test('requests and their bytes are bounded; beyond that they are refused at once
   let refused = 0;
   for (const answer of asked) {
     answer.catch(error => {
-      if (isFault('UNAVAILABLE', /too many requests/)(error)) refused++;
+      if (isFault('BUSY', /too many requests/)(error)) refused++;
     });
   }
   await until(() => refused > 0, 'some are refused');
@@ -184,7 +184,7 @@ test('requests and their bytes are bounded; beyond that they are refused at once
 test('bytes under way are bounded too', async context => {
   const { client } = await openFake(context, () => {});
   const asked = Array.from({ length: 100 }, () => client.get('k', read));
-  await assert.rejects(Promise.all(asked), isFault('UNAVAILABLE', /too many requests/));
+  await assert.rejects(Promise.all(asked), isFault('BUSY', /too many requests/));
   assert.equal(client.requests, Math.floor((64 * MiB) / sizeMaxBytes));
   client.close();
   await Promise.allSettled(asked);

@@ -1,0 +1,200 @@
+/**
+ * The shared tier, L2: sealed chunks in shards on a fleet of memcached servers.
+ *
+ * Invariants: no fault of the fleet is a fault of a read; it is a miss, after a bounded wait. What is
+ * answered has the chunk's id as its SHA-256, whatever the nodes hold: clients with other lists of
+ * nodes, other sizes or other intentions share them. Writes are in the background and bounded, in
+ * bytes and in number; what does not fit is declined.
+ */
+
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { ChunkId } from '../../base/digest.ts';
+import { Limiter } from '../../base/limiter.ts';
+import { cacheWritesPendingMaxBytes } from '../../base/limits.ts';
+import type { Log } from '../../base/log.ts';
+import type { Shape } from '../../erasure/reed-solomon.ts';
+import type { ChunkSource, GetOptions, SealedHit } from '../chunk-source.ts';
+import type { FleetServer } from './fleet-config.ts';
+import { shardKey } from './format.ts';
+import { CacheNode, type NodeStats } from './node.ts';
+import { Placement } from './placement.ts';
+import { type Finding, FleetRead, isShard, type ReadReport } from './read.ts';
+import { assignShards, makeShards, type ShardedChunk } from './shard.ts';
+
+export interface FleetSourceOptions {
+  /** At least k; names and addresses are distinct. */
+  nodes: readonly FleetServer[];
+  shape: Shape;
+  log: Log;
+  /** What a read waits for shards at most; then it is a miss. */
+  waitMaxMs?: number;
+  /** A monotonic clock. */
+  nowMs?: () => number;
+  /** 0 to below 1. */
+  random?: () => number;
+}
+
+export interface FleetStats {
+  hits: number;
+  misses: number;
+  /** Hits for which not every node gave, or at least had, its shard. */
+  degraded: number;
+  /** Chunks that were offered and sent to their nodes. */
+  puts: number;
+  putsDeclined: number;
+  /** Hits after which shards that were absent or wrong were stored again. */
+  repairs: number;
+  nodes: NodeStats[];
+}
+
+/** Well above what a fleet in the same place takes, below what a store takes. */
+const waitDefaultMs = 50;
+const writeTimeoutMs = 1000;
+/** Each encodes a chunk and fills sockets; reads share both with them. */
+const putsAtOnceMax = 4;
+/** More are let be: the next read of the chunk tries again. */
+const repairsAtOnceMax = 2;
+
+export class FleetSource implements ChunkSource {
+  readonly tier = 'l2';
+  readonly #shape: Shape;
+  readonly #nodes: readonly CacheNode[];
+  readonly #placement: Placement<CacheNode>;
+  readonly #waitMaxMs: number;
+  readonly #writers = new Limiter(putsAtOnceMax);
+  /** What was taken but not sent yet. */
+  readonly #waiting = new Map<ChunkId, Buffer>();
+  readonly #background = new Set<Promise<void>>();
+  readonly #counts = { hits: 0, misses: 0, degraded: 0, puts: 0, putsDeclined: 0, repairs: 0 };
+  #pendingBytes = 0;
+  #repairing = 0;
+  #closed = false;
+
+  constructor(options: FleetSourceOptions) {
+    const { log, nowMs = () => performance.now(), random = Math.random } = options;
+    this.#shape = options.shape;
+    this.#nodes = options.nodes.map(server => new CacheNode(server, { log, nowMs, random }));
+    this.#placement = new Placement(this.#nodes);
+    this.#waitMaxMs = options.waitMaxMs ?? waitDefaultMs;
+  }
+
+  async get(id: ChunkId, { sizeBytes, signal }: GetOptions): Promise<SealedHit | undefined> {
+    signal?.throwIfAborted();
+    const nodes = this.#nodesOf(id);
+    const passing = nodes.filter(node => node.passes).length;
+    if (this.#closed || passing < this.#shape.dataShards) {
+      this.#counts.misses++;
+      return undefined;
+    }
+    const chunk = { id, sizeBytes, ...this.#shape };
+    const read = new FleetRead(nodes, chunk, { timeoutMs: this.#waitMaxMs, signal });
+    this.#run(read.report.then(report => this.#learn(chunk, nodes, report)));
+    const sealed = await read.sealed;
+    if (sealed === undefined) this.#counts.misses++;
+    else this.#counts.hits++;
+    return sealed && { sealed, tier: this.tier, verified: true };
+  }
+
+  async put(id: ChunkId, sealed: Buffer): Promise<void> {
+    if (this.#waiting.has(id)) return;
+    const isFull = this.#pendingBytes + sealed.length > cacheWritesPendingMaxBytes;
+    const taking = this.#nodesOf(id).filter(node => node.takesWrites).length;
+    if (this.#closed || isFull || taking < this.#shape.dataShards) {
+      this.#counts.putsDeclined++;
+      return;
+    }
+    this.#waiting.set(id, sealed);
+    this.#pendingBytes += sealed.length;
+    const work = this.#writers
+      .run(() => this.#put(id, sealed))
+      .finally(() => {
+        this.#pendingBytes -= sealed.length;
+      });
+    this.#run(work);
+    await work;
+  }
+
+  async drop(id: ChunkId): Promise<void> {
+    // Writes under way are ahead of the removals, on the same connections.
+    this.#waiting.delete(id);
+    if (this.#closed) return;
+    const key = shardKey(id, this.#shape);
+    await Promise.all(this.#nodesOf(id).map(node => node.remove(key, this.#waitMaxMs)));
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    while (this.#background.size > 0) await Promise.all(this.#background);
+    for (const node of this.#nodes) node.close();
+  }
+
+  /** Whether nothing is under way: no request, no write. */
+  get isIdle(): boolean {
+    return this.#background.size === 0;
+  }
+
+  stats(): FleetStats {
+    return { ...this.#counts, nodes: this.#nodes.map(node => node.stats()) };
+  }
+
+  #nodesOf(id: ChunkId): CacheNode[] {
+    return this.#placement.place(id, this.#shape.dataShards + this.#shape.parityShards);
+  }
+
+  async #put(id: ChunkId, sealed: Buffer): Promise<void> {
+    await nextTurn();
+    if (this.#waiting.get(id) !== sealed) return; // dropped meanwhile
+    this.#waiting.delete(id);
+    this.#counts.puts++;
+    const nodes = this.#nodesOf(id);
+    await this.#store(id, sealed, new Map(nodes.map((node, index) => [node, index])));
+  }
+
+  async #store(id: ChunkId, sealed: Buffer, indexes: Map<CacheNode, number>): Promise<void> {
+    const key = shardKey(id, this.#shape);
+    const shards = makeShards({ id, ...this.#shape }, sealed);
+    const writes = [...indexes]
+      .filter(([node]) => node.takesWrites)
+      .map(([node, index]) => {
+        const { header, payload } = shards[index]!;
+        return node.store(key, [header, payload], writeTimeoutMs);
+      });
+    await Promise.all(writes);
+  }
+
+  /** After a read: what is not where it should be is stored again. */
+  async #learn(chunk: ShardedChunk, nodes: CacheNode[], report: ReadReport): Promise<void> {
+    const { sealed, findings } = report;
+    if (sealed === undefined) return;
+    if (findings.every(finding => isShard(finding) || finding === 'late')) return;
+    this.#counts.degraded++;
+    // Which shard such a node has is not known, so neither is which one is missing.
+    if (findings.includes('late') || this.#closed) return;
+    const held = findings.map(finding => (isShard(finding) ? finding.index : undefined));
+    const indexes = new Map<CacheNode, number>();
+    for (const [at, index] of assignShards(held, this.#shape).entries()) {
+      const isHere = !isUnknown(findings[at]) && held[at] !== index;
+      if (isHere && nodes[at]!.takesWrites) indexes.set(nodes[at]!, index);
+    }
+    if (indexes.size === 0 || this.#repairing === repairsAtOnceMax) return;
+    this.#repairing++;
+    this.#counts.repairs++;
+    try {
+      await nextTurn();
+      await this.#store(chunk.id, sealed, indexes);
+    } finally {
+      this.#repairing--;
+    }
+  }
+
+  /** Keeps track of work that nobody waits for but close. */
+  #run(work: Promise<void>): void {
+    const tracked = work.finally(() => this.#background.delete(tracked));
+    this.#background.add(tracked);
+  }
+}
+
+/** Whether the node may well have its shard. */
+function isUnknown(finding: Finding | undefined): boolean {
+  return finding === undefined || finding === 'failed' || finding === 'busy';
+}

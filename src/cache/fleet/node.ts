@@ -1,0 +1,167 @@
+/**
+ * A node of the fleet as reads and writes see it: its client behind its circuit breaker, and what is
+ * counted of it. Nothing here rejects: a node that fails is one that has nothing.
+ */
+
+import type { ChunkId } from '../../base/digest.ts';
+import { describeError, ImgstoreError } from '../../base/errors.ts';
+import type { Log } from '../../base/log.ts';
+import { type BreakerState, CircuitBreaker, type Outcome } from './breaker.ts';
+import { MemcachedClient, type ReadAnswer, type ReadOptions } from './client.ts';
+import type { FleetServer } from './fleet-config.ts';
+import type { FleetNode } from './placement.ts';
+import type { WrongValue } from './shard.ts';
+
+export interface NodeStats {
+  name: string;
+  breaker: BreakerState;
+  /** Times that its breaker went from closed to open. */
+  opened: number;
+  asked: number;
+  /** Shards of use, and misses. */
+  answered: number;
+  absent: number;
+  /** Time-outs, lost connections, protocol violations, of reads and writes. */
+  failed: number;
+  wrong: Readonly<Record<WrongKind, number>>;
+  stored: number;
+  /** Writes that it did not take: no memory, or items above its limit (-I). */
+  refused: number;
+}
+
+/** `lie`: a right checksum, but another shard than the chunk's. */
+export type WrongKind = WrongValue | 'lie';
+
+/** `failed`: it did not answer in time, or not as it should. `busy`: it was not asked. */
+export type NodeAnswer = ReadAnswer | 'failed' | 'busy';
+
+export interface Asked {
+  answer: Promise<NodeAnswer>;
+  /** To be called once, after the answer. */
+  judge(outcome: Outcome): void;
+}
+
+export interface NodeOptions {
+  log: Log;
+  nowMs: () => number;
+  random: () => number;
+}
+
+const wrongLogIntervalMs = 60_000;
+
+export class CacheNode implements FleetNode {
+  readonly name: string;
+  readonly weight: number;
+  readonly domain: string;
+  readonly #client: MemcachedClient;
+  readonly #breaker: CircuitBreaker;
+  readonly #log: Log;
+  readonly #nowMs: () => number;
+  readonly #counts = { asked: 0, answered: 0, absent: 0, failed: 0, stored: 0, refused: 0 };
+  readonly #wrong: Record<WrongKind, number> = { unknown: 0, foreign: 0, damaged: 0, lie: 0 };
+  #lastFault = '';
+  #wrongLoggedMs = Number.NEGATIVE_INFINITY;
+
+  constructor(server: FleetServer, { log, nowMs, random }: NodeOptions) {
+    this.name = server.name;
+    this.weight = server.weight;
+    this.domain = server.domain;
+    this.#client = new MemcachedClient({ host: server.host, port: server.port, nowMs, random });
+    this.#breaker = new CircuitBreaker({ nowMs, random });
+    this.#log = log;
+    this.#nowMs = nowMs;
+  }
+
+  /** Whether it may be read from now, if only as a probe. */
+  get passes(): boolean {
+    return this.#breaker.passes;
+  }
+
+  /** Whether it is written to: not while it is on probation. */
+  get takesWrites(): boolean {
+    return this.#breaker.state === 'closed';
+  }
+
+  /** Undefined if it is not to be asked now. */
+  ask(key: string, options: ReadOptions): Asked | undefined {
+    const end = this.#breaker.begin();
+    if (end === undefined) return undefined;
+    this.#counts.asked++;
+    const answer = this.#client
+      .get(key, options)
+      .catch((error: unknown) => this.#failed(error))
+      .then(answer => this.#count(answer));
+    return { answer, judge: outcome => this.#told(() => end(outcome)) };
+  }
+
+  async store(key: string, value: readonly Buffer[], timeoutMs: number): Promise<void> {
+    await this.#write(async () => {
+      const outcome = await this.#client.set(key, value, { timeoutMs });
+      this.#counts[outcome]++;
+    });
+  }
+
+  async remove(key: string, timeoutMs: number): Promise<void> {
+    await this.#write(() => this.#client.delete(key, { timeoutMs }));
+  }
+
+  countWrong(kind: WrongKind, id: ChunkId): void {
+    this.#wrong[kind]++;
+    this.#lastFault = `its shard of chunk ${id} is wrong (${kind})`;
+    const nowMs = this.#nowMs();
+    if (nowMs - this.#wrongLoggedMs < wrongLogIntervalMs) return;
+    this.#wrongLoggedMs = nowMs;
+    this.#log('warn', `Shared cache node ${this.name}: ${this.#lastFault}; it is replaced`);
+  }
+
+  close(): void {
+    this.#client.close();
+  }
+
+  stats(): NodeStats {
+    const { state, opened } = this.#breaker;
+    return { name: this.name, breaker: state, opened, ...this.#counts, wrong: { ...this.#wrong } };
+  }
+
+  /** A write that works says little of reads, but one that fails says enough. */
+  async #write(work: () => Promise<void>): Promise<void> {
+    const end = this.#breaker.begin();
+    if (end === undefined) return;
+    let outcome: Outcome = 'unknown';
+    try {
+      await work();
+    } catch (error) {
+      if (this.#failed(error) === 'failed') {
+        outcome = 'bad';
+        this.#counts.failed++;
+      }
+    }
+    this.#told(() => end(outcome));
+  }
+
+  #count(answer: NodeAnswer): NodeAnswer {
+    if (answer === 'failed') this.#counts.failed++;
+    else if (answer === 'absent') this.#counts.absent++;
+    else if (answer !== 'busy') this.#counts.answered++;
+    return answer;
+  }
+
+  #failed(error: unknown): 'failed' | 'busy' {
+    if (!(error instanceof ImgstoreError)) throw error;
+    if (error.code === 'BUSY') return 'busy';
+    this.#lastFault = describeError(error);
+    return 'failed';
+  }
+
+  /** One line in the log when it is given up, and one when it is back. */
+  #told(tell: () => void): void {
+    const { opened, state } = this.#breaker;
+    tell();
+    const now = this.#breaker;
+    if (now.opened > opened) {
+      this.#log('warn', `Shared cache node ${this.name} is passed over: ${this.#lastFault}`);
+    } else if (state !== 'closed' && now.state === 'closed') {
+      this.#log('info', `Shared cache node ${this.name} works again`);
+    }
+  }
+}
