@@ -55,6 +55,22 @@ test('a matrix times its inverse is the identity; a singular one has none', () =
       }
     }
   }
-  assert.deepEqual(invertMatrix([[0, 1], [1, 0]]), [[0, 1], [1, 0]]); // biome-ignore format: rows
-  assert.throws(() => invertMatrix([[1, 2], [2, 4]]), /can be inverted/); // biome-ignore format: rows
+  assert.deepEqual(
+    invertMatrix([
+      [0, 1],
+      [1, 0],
+    ]),
+    [
+      [0, 1],
+      [1, 0],
+    ],
+  );
+  assert.throws(
+    () =>
+      invertMatrix([
+        [1, 2],
+        [2, 4],
+      ]),
+    /can be inverted/,
+  );
 });

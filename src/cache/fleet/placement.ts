@@ -48,7 +48,7 @@ export class Placement<Node extends FleetNode> {
 
   /**
    * Up to `count` distinct nodes, fewer only if there are not as many, the best first. No domain has
-   * two of them while another has none, nor in general two more than another that has nodes left.
+   * two more of them than another that has nodes left.
    */
   place(id: ChunkId, count: number): Node[] {
     const costs = this.#costs(id);

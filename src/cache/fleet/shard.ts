@@ -48,7 +48,10 @@ export interface StoredShard extends Shard {
  */
 export type WrongValue = 'unknown' | 'foreign' | 'damaged';
 
-/** Decoding and hashing one chunk is a millisecond; with 4 + 1 there are five ways. */
+/**
+ * Each way to make a chunk costs a millisecond. One liar is always found: 16 of data are replaced in
+ * turn by the same one of parity. With 4 + 1 there are five ways in all.
+ */
 const subsetsMax = 32;
 
 /** Of the value of every shard of this chunk. */
@@ -151,8 +154,8 @@ function* subsets<S extends Shard>(shards: readonly S[], size: number): Generato
   }
   if (first.length < size) return;
   for (let replaced = 0; replaced <= Math.min(spare.length, size); replaced++) {
-    for (const kept of combinations(first, size - replaced)) {
-      for (const others of combinations(spare, replaced)) {
+    for (const others of combinations(spare, replaced)) {
+      for (const kept of combinations(first, size - replaced)) {
         const subset = [...kept, ...others];
         if (new Set(subset.map(({ index }) => index)).size === size) yield subset;
       }
