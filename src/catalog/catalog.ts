@@ -142,7 +142,7 @@ export class Catalog {
     if (hit === undefined) {
       const what = `Cannot open ${formatImageName(name)}`;
       throw new ImgstoreError('CORRUPT', `${what}: recipe ${recipeId} is not in the store`, {
-        hint: 'Push the image again.',
+        hint: 'Mend it with imgstore verify --repair, or push the image again.',
       });
     }
     return { ...record, recipe: await this.#decode(name, hit.found, recipeId), root: hit.root.id };
@@ -347,7 +347,7 @@ function notOwn(name: ImageName, keyId: string): ImgstoreError {
 function notPinned(name: ImageName, found: NameRecord, pinned: RecipeId): ImgstoreError {
   const state = `it means recipe ${found.recipeId}, pushed ${found.pushed}, not ${pinned}`;
   return new ImgstoreError('NOT_FOUND', `Cannot open ${formatImageName(name)}: ${state}`, {
-    hint: 'It was pushed again, or somebody put an older record in its place.',
+    hint: 'It was pushed again, or somebody put an older record in its place: find out which, then pin what you want.',
   });
 }
 

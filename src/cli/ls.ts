@@ -30,7 +30,12 @@ that key's id, and "held" if the key is here and opens it; one whose record is d
         : [entry.name, entry.recipeId.slice(0, 12), entry.pushed, ownerOf(entry, own?.id)],
     );
     const text = rows.length === 0 ? '' : formatTable(['NAME', 'RECIPE', 'PUSHED', 'OWNER'], rows);
-    return { data: names, text };
+    const data = names.map(entry => {
+      if (entry.state === 'damaged') return entry;
+      const { recipeId: recipe, ...rest } = entry;
+      return { ...rest, recipe };
+    });
+    return { data, text };
   },
 };
 

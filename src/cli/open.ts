@@ -31,6 +31,7 @@ export function openDedupSalt(context: CommandContext): Promise<DedupSalt> {
     env,
     domain: context.option('domain'),
     now: context.now,
+    onMade: message => context.progress.step(message),
   });
 }
 
@@ -39,10 +40,12 @@ async function open(
   { createKey }: { createKey: boolean },
 ): Promise<Opened> {
   const { settings, env, log, signal } = context;
-  const roots = new Roots(await openStore(settings.store), {
+  const onTrouble = (message: string) => log('warn', message);
+  const roots = new Roots(await openStore(settings.store, { onTrouble }), {
     onAlarm: message => log('warn', message),
     signal,
   });
-  const keys = ownerKeys({ directory: settings.keysDirectory, env, create: createKey });
+  const onMade = (message: string) => context.progress.step(message);
+  const keys = ownerKeys({ directory: settings.keysDirectory, env, create: createKey, onMade });
   return { roots, catalog: new Catalog(roots, keys) };
 }

@@ -67,7 +67,8 @@ export class Stores {
 
   async #serve(location: string): Promise<Served> {
     const { diskCache, decoded, ownerKeys, log } = this.#options;
-    const roots = new Roots(await openStore(location), {
+    const onTrouble = (message: string) => log('warn', message);
+    const roots = new Roots(await openStore(location, { onTrouble }), {
       onAlarm: message => log('warn', message),
     });
     const store = bounded(verified(storeSource(roots)), new Limiter(storeRequestsMax));

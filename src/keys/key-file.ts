@@ -36,22 +36,27 @@ export const kinds: {
   readonly [K in KeyKind]: {
     readonly magic: string;
     readonly title: string;
+    /** To who has it made. */
+    readonly advice: string;
     readonly make: (bytes: Uint8Array) => Secrets[K];
   };
 } = {
   owner: {
     magic: 'imgstore owner-key',
     title: 'the owner key',
+    advice: 'keep a copy, nothing that is pushed opens without it',
     make: bytes => new OwnerKey(bytes),
   },
   salt: {
     magic: 'imgstore dedup-salt',
     title: 'the dedup salt',
+    advice: 'copy it to who else pushes here, to share chunks',
     make: bytes => new DedupSalt(bytes),
   },
   domain: {
     magic: 'imgstore domain-secret',
     title: "the dedup domain's secret",
+    advice: 'copy it to who else pushes into the domain, to share chunks',
     make: bytes => new DomainSecret(bytes),
   },
 };

@@ -15,6 +15,11 @@ export interface Clock {
   now?: (() => Date) | undefined;
 }
 
+export interface MakingOptions extends Clock {
+  /** One line: a secret was made, and where it is. */
+  onMade?: ((message: string) => void) | undefined;
+}
+
 export const variables = { owner: 'IMGSTORE_KEY', salt: 'IMGSTORE_SALT' } as const;
 
 /** Undefined if the variable is not set. Errors: KEY. */
@@ -40,12 +45,15 @@ export async function readOrCreate<K extends KeyKind>(
   kind: K,
   path: string,
   make: () => Promise<KeyFile<K>>,
+  onMade: MakingOptions['onMade'],
 ): Promise<KeyFile<K>> {
   for (;;) {
     const there = await readKeyFile(kind, path);
     if (there !== undefined) return there;
     const made = await make();
-    if (await createKeyFile(path, made)) return made;
+    if (!(await createKeyFile(path, made))) continue;
+    onMade?.(`Made ${kinds[kind].title} ${path}: ${kinds[kind].advice}`);
+    return made;
   }
 }
 

@@ -97,7 +97,7 @@ function connectionFault(error: unknown, { what }: FaultContext): unknown {
   }
   if (/region (?:is missing|not accepted)/i.test(text)) {
     return new ImgstoreError('USAGE', `${what}: no valid region is set`, {
-      hint: "Set AWS_REGION, or give the key's ARN.",
+      hint: "Set AWS_REGION, or give the key's ARN. Is there the profile that AWS_PROFILE names?",
     });
   }
   const errno = errnoOf(error);

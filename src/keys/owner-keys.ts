@@ -9,9 +9,9 @@ import { ImgstoreError } from '../base/errors.ts';
 import type { KeyFile } from './key-file.ts';
 import { readKeyFile } from './key-folder.ts';
 import {
-  type Clock,
   currentTime,
   type KeySource,
+  type MakingOptions,
   readOrCreate,
   secretOfVariable,
 } from './key-source.ts';
@@ -29,7 +29,7 @@ export interface OwnerKeys {
  * `create`: the first `current` makes a key where there is none. Whoever only reads does not: a key
  * made up on the spot opens nothing.
  */
-export function ownerKeys(options: KeySource & Clock & { create: boolean }): OwnerKeys {
+export function ownerKeys(options: KeySource & MakingOptions & { create: boolean }): OwnerKeys {
   const { directory, env, create, now = currentTime } = options;
   const opener = new SecretOpener();
   const path = ownerKeyPath(directory);
@@ -38,7 +38,12 @@ export function ownerKeys(options: KeySource & Clock & { create: boolean }): Own
       const variable = secretOfVariable('owner', env);
       if (variable !== undefined) return variable;
       const file = create
-        ? await readOrCreate('owner', path, () => newSecretFile('owner', { created: now() }))
+        ? await readOrCreate(
+            'owner',
+            path,
+            () => newSecretFile('owner', { created: now() }),
+            options.onMade,
+          )
         : await readKeyFile('owner', path);
       if (file === undefined) throw noOwnerKey(path);
       return opener.open(file, path);

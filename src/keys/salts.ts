@@ -8,12 +8,13 @@ import { assert } from '../base/assert.ts';
 import { describeError, ImgstoreError } from '../base/errors.ts';
 import { checkDomainName, domainNamePattern, epochAt, saltAt } from './domain.ts';
 import { createDomain, currentDomainFile, listDomains, readDomainFiles } from './domain-files.ts';
-import { isWrapped, type KeyFile } from './key-file.ts';
+import { isWrapped, type KeyFile, kinds } from './key-file.ts';
 import { readKeyFile } from './key-folder.ts';
 import {
   type Clock,
   currentTime,
   type KeySource,
+  type MakingOptions,
   readOrCreate,
   secretOfVariable,
 } from './key-source.ts';
@@ -21,7 +22,7 @@ import type { DedupSalt } from './keys.ts';
 import { ownerKeyPath } from './owner-keys.ts';
 import { newSecretFile, SecretOpener } from './secret-opener.ts';
 
-export interface SaltOptions extends KeySource, Clock {
+export interface SaltOptions extends KeySource, MakingOptions {
   /** The default domain if it is undefined. */
   domain?: string | undefined;
 }
@@ -49,9 +50,9 @@ export async function loadDedupSalt(options: SaltOptions): Promise<DedupSalt> {
   const variable = secretOfVariable('salt', env);
   if (variable !== undefined) return variable;
   const path = saltPath(directory);
-  const file = await readOrCreate('salt', path, async () => {
-    return newSecretFile('salt', { created: now(), kmsKey: await kmsKeyOfOwner(directory) });
-  });
+  const make = async () =>
+    newSecretFile('salt', { created: now(), kmsKey: await kmsKeyOfOwner(directory) });
+  const file = await readOrCreate('salt', path, make, options.onMade);
   return opener.open(file, path);
 }
 
@@ -141,9 +142,11 @@ async function firstDomainFile(options: SaltOptions) {
   const { directory } = options;
   const domain = options.domain!;
   const kmsKey = await kmsKeyOfOwner(directory);
-  const found =
-    (await createDomain({ ...options, domain, epochDays: undefined, kmsKey })) ??
-    (await currentDomainFile(options, domain));
+  const made = await createDomain({ ...options, domain, epochDays: undefined, kmsKey });
+  if (made !== undefined) {
+    options.onMade?.(`Made ${kinds.domain.title} ${made.path}: ${kinds.domain.advice}`);
+  }
+  const found = made ?? (await currentDomainFile(options, domain));
   assert(found !== undefined, 'a domain that was made has a file');
   return found;
 }

@@ -6,20 +6,26 @@ import { errnoOf, ImgstoreError, ioError } from '../base/errors.ts';
 import type { CopyingStore } from './copying-store.ts';
 import { DirectoryStore } from './directory-store.ts';
 import type { ObjectStore } from './object-store.ts';
-import { Retrier } from './retry.ts';
+import { Retrier, type RetryOptions } from './retry.ts';
 import { retrying } from './retrying.ts';
 import { parseS3Location } from './s3-location.ts';
 
 const schemePattern = /^([a-z][a-z0-9+.-]*):/i;
 const hint = 'Name a folder, or a URL like file:///srv/store or s3://BUCKET/PREFIX.';
 
+/** `onTrouble`: a service fails again and again, and is still asked; one line. */
+export type OpenStoreOptions = Pick<RetryOptions, 'onTrouble'>;
+
 /**
  * `file:///…`, a path, or `s3://…` (see s3-location.ts). A folder need not exist: the first put makes
  * it; a bucket must. Nothing is asked of a service yet. Errors: USAGE for what is none of these.
  */
-export async function openStore(url: string): Promise<ObjectStore & CopyingStore> {
+export async function openStore(
+  url: string,
+  options: OpenStoreOptions = {},
+): Promise<ObjectStore & CopyingStore> {
   const scheme = schemePattern.exec(url)?.[1]?.toLowerCase();
-  if (scheme === 's3') return openS3Store(url);
+  if (scheme === 's3') return openS3Store(url, options);
   if (scheme !== undefined && scheme !== 'file') {
     throw new ImgstoreError('USAGE', `Cannot open a store by ${scheme}: not a known scheme`, {
       hint,
@@ -34,11 +40,14 @@ export async function openStore(url: string): Promise<ObjectStore & CopyingStore
 }
 
 /** The AWS SDK takes 100 ms to load, which commands on a folder do not pay. */
-async function openS3Store(url: string): Promise<ObjectStore & CopyingStore> {
+async function openS3Store(
+  url: string,
+  options: OpenStoreOptions,
+): Promise<ObjectStore & CopyingStore> {
   const { AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_S3 = AWS_ENDPOINT_URL } = process.env;
   const location = parseS3Location(url, AWS_ENDPOINT_URL_S3);
   const { S3Store } = await import('./s3-store.ts');
-  return retrying(new S3Store(location), new Retrier());
+  return retrying(new S3Store(location), new Retrier(options));
 }
 
 function pathOfUrl(url: string): string {

@@ -16,6 +16,8 @@ export interface RetryOptions extends Partial<BackOff> {
   random?: () => number;
   /** Milliseconds of a clock that does not go back. */
   now?: () => number;
+  /** A call fails again and again, and is still tried: one line. */
+  onTrouble?: (message: string) => void;
   /** Rejects when the signal is aborted. */
   sleep?: (waitMs: number, signal: AbortSignal | undefined) => Promise<void>;
 }
@@ -27,6 +29,9 @@ export interface CallOptions {
 }
 
 const elapsedMaxDefaultMs = 90_000;
+/** Who waits hears why, after so long and every so often; what passes sooner nobody needs to know. */
+const troubleAfterMs = 2000;
+const troubleEveryMs = 10_000;
 /** How often one who waits for the budget looks again, on average. */
 const budgetPollMs = 250;
 
@@ -37,6 +42,8 @@ export class Retrier {
   readonly #random: () => number;
   readonly #now: () => number;
   readonly #sleep: NonNullable<RetryOptions['sleep']>;
+  readonly #onTrouble: NonNullable<RetryOptions['onTrouble']>;
+  #toldMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: RetryOptions = {}) {
     this.#attemptsMax = options.attemptsMax ?? 10;
@@ -46,6 +53,7 @@ export class Retrier {
     this.#now = options.now ?? (() => performance.now());
     this.#budget = options.budget ?? new RetryBudget({ now: this.#now });
     this.#sleep = options.sleep ?? sleepUnlessAborted;
+    this.#onTrouble = options.onTrouble ?? (() => {});
   }
 
   /** What `work` gives in the end. Any fault but a RetryableFault, and an abort, end it at once. */
@@ -60,12 +68,20 @@ export class Retrier {
       } catch (error) {
         if (!(error instanceof RetryableFault)) throw error;
         signal?.throwIfAborted();
+        this.#tell(error, beganMs);
         const latestMs = beganMs + elapsedMaxMs;
         if (attempt < this.#attemptsMax && (await this.#mayRetry(attempt, error, latestMs, signal)))
           continue;
         throw givenUp(error, attempt, this.#now() - beganMs);
       }
     }
+  }
+
+  #tell(fault: RetryableFault, beganMs: number): void {
+    const nowMs = this.#now();
+    if (nowMs - beganMs < troubleAfterMs || nowMs - this.#toldMs < troubleEveryMs) return;
+    this.#toldMs = nowMs;
+    this.#onTrouble(`${fault.message}; trying again`);
   }
 
   /** Waits until it is time for the next attempt; false if that would be too late. */

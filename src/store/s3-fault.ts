@@ -116,7 +116,7 @@ function connectionFault(error: unknown, { what, location }: FaultContext): unkn
   }
   if (/region (?:is missing|not accepted)/i.test(text)) {
     return new ImgstoreError('USAGE', `${what}: no valid region is set`, {
-      hint: "Set AWS_REGION, or add region=REGION to the store's URL.",
+      hint: "Set AWS_REGION, or add region=REGION to the store's URL. Is there the profile that AWS_PROFILE names?",
     });
   }
   const errno = errnoOf(error) ?? '';

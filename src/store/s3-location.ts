@@ -57,7 +57,10 @@ function parametersOf(
   }
   const region = parameters.get('region') ?? undefined;
   if (region !== undefined && !regionPattern.test(region)) throw wrong('region is not a region');
-  const endpoint = parameters.get('endpoint') ?? endpointDefault;
+  const given = parameters.get('endpoint');
+  // An unset variable in a script must not lead to Amazon.
+  if (given === '') throw wrong('endpoint is empty');
+  const endpoint = given ?? endpointDefault;
   return { region, endpoint: endpoint === '' ? undefined : checkedEndpoint(endpoint) };
 }
 

@@ -161,7 +161,7 @@ test('a store that swaps two recipes, or loses one, is found out', async () => {
   store.objects.set(first!, store.objects.get(second!)!);
   await rejectsWith(catalog.resolve(app), 'CORRUPT', /its bytes have the id/);
   store.objects.delete(second!);
-  await rejectsWith(catalog.resolve(other), 'CORRUPT', /is not in the store.*Push/s);
+  await rejectsWith(catalog.resolve(other), 'CORRUPT', /is not in the store.*--repair/s);
 });
 
 test('damaged records do not end a listing, and a push mends them', async () => {

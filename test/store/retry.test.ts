@@ -162,3 +162,25 @@ test('after an outage those who wait go on one after the other, not one a second
   }
   assert.ok(clock.nowMs - began < 60_000, `${clock.nowMs - began} ms`);
 });
+
+test('who waits hears of it after two seconds, and not at every retry', async () => {
+  const clock = new Clock();
+  const heard: { message: string; nowMs: number }[] = [];
+  const retrier = new Retrier({
+    ...clock.options,
+    random: () => 0.99,
+    attemptsMax: 40,
+    budget: new RetryBudget({ now: () => clock.nowMs }),
+    onTrouble: message => heard.push({ message, nowMs: clock.nowMs }),
+  });
+  await retrier.run(failing(3));
+  assert.equal(heard.length, 0, 'what passes soon is not told');
+  const beganMs = clock.nowMs;
+  await retrier.run(failing(12));
+  assert.equal(heard[0]!.message, 'Cannot read k: SlowDown (503); trying again');
+  assert.ok(heard[0]!.nowMs - beganMs >= 2000);
+  assert.ok(heard.length >= 3, `${heard.length} lines`);
+  for (const [i, { nowMs }] of heard.slice(1).entries()) {
+    assert.ok(nowMs - heard[i]!.nowMs >= 10_000);
+  }
+});

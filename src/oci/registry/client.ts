@@ -165,7 +165,7 @@ async function statusFault(answer: HttpAnswer, what: string): Promise<ImgstoreEr
   }
   if (status === 401 || status === 403) {
     return new ImgstoreError('IO', `${what}: ${url.host} refuses access (${shown})`, {
-      hint: 'Check the name; for a private image log in with docker login or skopeo login.',
+      hint: 'Check the name; for a private image log in, or again, with docker login or skopeo login.',
     });
   }
   if (transientStatuses.includes(status)) {

@@ -20,7 +20,7 @@ export interface SourceOptions {
 }
 
 const supported =
-  'Use oci:DIR[:TAG], docker-archive:FILE[:REF] or docker://HOST/REPO[:TAG|@DIGEST].';
+  'Use oci:DIR[:TAG], docker-archive:FILE[:REF] or docker://HOST/REPO[:TAG|@DIGEST]; disk:FILE for a raw disk.';
 
 /**
  * Opens `oci:DIR[:TAG]`, `docker-archive:FILE[:REF]` or `docker://HOST/REPO[:TAG|@DIGEST]`: documents
