@@ -5,7 +5,7 @@ import { collectBuffersWithTheHeap } from '../base/external-memory.ts';
 import { openSource } from '../oci/source/open.ts';
 import { LayerFolder } from '../push/memo/layer-folder.ts';
 import { imageNow, type PushReport, type PushTarget, pushImage } from '../push/push.ts';
-import { pushDisk } from '../push/push-disk.ts';
+import { checkDisk, pushDisk } from '../push/push-disk.ts';
 import { formatImageName, type ImageName, parseImageName } from '../recipe/name.ts';
 import { type Command, type CommandContext, type CommandResult, storeOption } from './command.ts';
 import { formatBytes, formatFields, formatShare } from './format.ts';
@@ -63,16 +63,18 @@ async function push(source: string, name: ImageName, context: CommandContext): P
   const platform = context.option('platform');
   const opened = await openForPush(context);
   const before = { image: await imageNow({ ...opened, name, signal }) };
-  const isDisk = source.startsWith('disk:');
-  const image = isDisk
-    ? undefined
-    : await openSource(source, {
-        signal,
-        platform,
-        plainHttp: context.flag('plain-http'),
-        env: context.env,
-        knownConfig: before.image?.recipe.details.configText,
-      });
+  const disk = /^disk:(.*)$/s.exec(source)?.[1];
+  if (disk !== undefined) await checkDisk(disk);
+  const image =
+    disk !== undefined
+      ? undefined
+      : await openSource(source, {
+          signal,
+          platform,
+          plainHttp: context.flag('plain-http'),
+          env: context.env,
+          knownConfig: before.image?.recipe.details.configText,
+        });
   try {
     const target: PushTarget = {
       ...opened,
@@ -86,7 +88,7 @@ async function push(source: string, name: ImageName, context: CommandContext): P
       onWarning: message => log('warn', message),
       onProgress: reporter(source, context),
     };
-    if (image === undefined) return await pushDisk(source.slice('disk:'.length), target);
+    if (image === undefined) return await pushDisk(disk!, target);
     return await pushImage(image, target);
   } finally {
     await image?.close();

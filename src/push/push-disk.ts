@@ -5,7 +5,7 @@
  */
 
 import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { type ErrorCode, ImgstoreError, ioError } from '../base/errors.ts';
 import { blockSizeBytes, chunkSizeMaxBytes, diskSizeMaxBytes, KiB } from '../base/limits.ts';
 import type { Recipe, Segment } from '../recipe/recipe.ts';
@@ -29,7 +29,16 @@ import { pipelineId } from './pipeline.ts';
  */
 const zeroWindowBytes = 64 * KiB;
 
-/** Errors: as pushImage, UNSUPPORTED for what is no disk image, IO. */
+/** Before anything is made for it. Errors: UNSUPPORTED for what is no disk image, LIMIT, IO. */
+export async function checkDisk(path: string): Promise<void> {
+  try {
+    await using _disk = await openDisk(path);
+  } catch (error) {
+    throw ioError(`Cannot push disk ${path}`, error);
+  }
+}
+
+/** Errors: as pushImage and checkDisk. */
 export async function pushDisk(path: string, target: PushTarget): Promise<PushReport> {
   await imageNow(target);
   await using session = await PushSession.open(target);
@@ -58,12 +67,8 @@ async function cutFile(
 ): Promise<{ segments: Segment[]; sizeBytes: number }> {
   const what = `Cannot push disk ${path}`;
   try {
-    // Without O_NONBLOCK, opening a FIFO waits for a writer.
-    await using handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    await using handle = await openDisk(path);
     const stat = await handle.stat();
-    if (!stat.isFile()) throw refused('UNSUPPORTED', what, 'it is not a regular file');
-    if (stat.size === 0) throw refused('UNSUPPORTED', what, 'it is empty');
-    if (stat.size > diskSizeMaxBytes) throw refused('LIMIT', what, 'it is over 16 TiB');
     const sizeBytes = Math.ceil(stat.size / blockSizeBytes) * blockSizeBytes;
     const region = new DataRegion();
     const file = new LargeFileCutter(region, uploader);
@@ -85,6 +90,22 @@ async function cutFile(
     return { segments: segmentsOf(pieces, region, sizeBytes), sizeBytes };
   } catch (error) {
     throw ioError(what, error);
+  }
+}
+
+async function openDisk(path: string): Promise<FileHandle> {
+  const what = `Cannot push disk ${path}`;
+  // Without O_NONBLOCK, opening a FIFO waits for a writer.
+  const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    const stat = await handle.stat();
+    if (!stat.isFile()) throw refused('UNSUPPORTED', what, 'it is not a regular file');
+    if (stat.size === 0) throw refused('UNSUPPORTED', what, 'it is empty');
+    if (stat.size > diskSizeMaxBytes) throw refused('LIMIT', what, 'it is over 16 TiB');
+    return handle;
+  } catch (error) {
+    await handle.close();
+    throw error;
   }
 }
 
