@@ -52,8 +52,10 @@ const requestsMax = 1024;
 /** Of values that were sent or may come. */
 const requestBytesMax = 64 * MiB;
 const connectTimeoutMs = 2000;
-/** A connection on which nothing came for so long, though something is awaited, is given up. */
-const silenceMaxMs = 2000;
+/** Timers are some ms late when all is well. */
+const latenessMinMs = 5;
+/** A connection on which an answer takes so long, well beyond any time-out, is given up. */
+const answerAgeMaxMs = 5000;
 const reconnectBackOff: BackOff = { waitFirstMs: 100, waitMaxMs: 5000 };
 /** One read from the socket; a longer one costs memory per server, a shorter one more turns. */
 const receiveBufferSizeBytes = 128 * KiB;
@@ -63,7 +65,10 @@ interface Request {
   readonly sizeBytes: number;
   readonly read: ReadOptions | undefined;
   readonly sentMs: number;
-  readonly timer: NodeJS.Timeout;
+  readonly timeoutMs: number;
+  timer: NodeJS.Timeout;
+  /** Whether its time was extended. */
+  extended: boolean;
   /** Once: answered, failed, or out of time. */
   readonly settle: (outcome: Answer | ImgstoreError) => void;
   settled: boolean;
@@ -81,7 +86,6 @@ interface Connection {
   readonly socket: Socket;
   /** In the order of their answers. */
   readonly requests: Request[];
-  lastHeardMs: number;
 }
 
 export class MemcachedClient {
@@ -152,6 +156,7 @@ export class MemcachedClient {
     parts: (opaque: number) => (string | Buffer)[],
   ): Promise<Answer> {
     return new Promise((resolve, reject) => {
+      this.#giveUpIfStalled();
       if (this.#pendingBytes + sizeBytes > requestBytesMax || this.requests >= requestsMax) {
         throw this.#fault('too many requests wait for it', { code: 'BUSY' });
       }
@@ -162,11 +167,9 @@ export class MemcachedClient {
         opaque,
         sizeBytes,
         read,
+        timeoutMs,
         sentMs: this.#nowMs(),
-        // What has come while this process was busy is read before the verdict.
-        timer: setTimeout(() => {
-          setImmediate(() => this.#expire(connection, request, timeoutMs));
-        }, timeoutMs),
+        timer: setTimeout(() => this.#expire(connection, request), timeoutMs),
         settle: outcome => {
           if (request.settled) return;
           request.settled = true;
@@ -174,6 +177,7 @@ export class MemcachedClient {
           if (outcome instanceof ImgstoreError) reject(outcome);
           else resolve(outcome);
         },
+        extended: false,
         settled: false,
         answer: undefined,
       };
@@ -181,7 +185,7 @@ export class MemcachedClient {
       this.#pendingBytes += sizeBytes;
       const { socket } = connection;
       socket.cork();
-      for (const part of parts(opaque)) socket.write(part);
+      for (const part of parts(opaque)) socket.write(part, 'latin1');
       socket.uncork();
     });
   }
@@ -204,7 +208,7 @@ export class MemcachedClient {
         },
       },
     });
-    const connection: Connection = { socket, requests: [], lastHeardMs: this.#nowMs() };
+    const connection: Connection = { socket, requests: [] };
     const parser = new AnswerParser({
       begin: line => this.#begin(connection, line),
       end: () => this.#answered(connection),
@@ -227,7 +231,6 @@ export class MemcachedClient {
 
   #receive(connection: Connection, parser: AnswerParser, bytes: Buffer): void {
     if (this.#connection !== connection) return;
-    connection.lastHeardMs = this.#nowMs();
     try {
       parser.push(bytes);
     } catch (error) {
@@ -266,15 +269,26 @@ export class MemcachedClient {
     request.settle(request.answer!);
   }
 
-  #expire(connection: Connection, request: Request, timeoutMs: number): void {
-    if (request.settled) return;
+  /** The time for which this process was late to look is not the server's: once it is given back. */
+  #expire(connection: Connection, request: Request): void {
+    const { timeoutMs } = request;
+    const lateMs = Math.min(this.#nowMs() - request.sentMs - timeoutMs, timeoutMs);
+    if (lateMs >= latenessMinMs && !request.extended) {
+      request.extended = true;
+      request.timer = setTimeout(() => this.#expire(connection, request), lateMs);
+      return;
+    }
     request.settle(this.#fault(`no answer within ${timeoutMs} ms`));
-    const nowMs = this.#nowMs();
-    // Behind a stopped server or a cut cable the kernel would keep the connection for minutes.
-    const isSilent = nowMs - connection.lastHeardMs >= silenceMaxMs;
-    const oldest = connection.requests[0];
-    const isAwaited = oldest !== undefined && nowMs - oldest.sentMs >= silenceMaxMs;
-    if (isSilent && isAwaited) this.#end(connection, this.#fault('it has stopped answering'));
+    this.#giveUpIfStalled();
+  }
+
+  /** Behind a stopped server or a cut cable the kernel would keep the connection for minutes. */
+  #giveUpIfStalled(): void {
+    const connection = this.#connection;
+    const oldest = connection?.requests[0];
+    if (connection === undefined || oldest === undefined) return;
+    if (this.#nowMs() - oldest.sentMs < answerAgeMaxMs) return;
+    this.#end(connection, this.#fault('it has stopped answering'));
   }
 
   #end(connection: Connection, fault: ImgstoreError): void {

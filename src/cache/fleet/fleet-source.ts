@@ -26,7 +26,7 @@ export interface FleetSourceOptions {
   nodes: readonly FleetServer[];
   shape: Shape;
   log: Log;
-  /** What a read waits for shards at most; then it is a miss. */
+  /** What a read waits for shards at most, once it has its turn; then it is a miss. */
   waitMaxMs?: number;
   /** A monotonic clock. */
   nowMs?: () => number;
@@ -50,6 +50,11 @@ export interface FleetStats {
 /** Well above what a fleet in the same place takes, below what a store takes. */
 const waitDefaultMs = 50;
 const writeTimeoutMs = 1000;
+/**
+ * A chunk of 512 KiB takes a millisecond of this process: with more at once they would wait for it
+ * and not for the nodes, which would be blamed.
+ */
+const readsAtOnceMax = 8;
 /** Each encodes a chunk and fills sockets; reads share both with them. */
 const putsAtOnceMax = 4;
 /** More are let be: the next read of the chunk tries again. */
@@ -61,6 +66,7 @@ export class FleetSource implements ChunkSource {
   readonly #nodes: readonly CacheNode[];
   readonly #placement: Placement<CacheNode>;
   readonly #waitMaxMs: number;
+  readonly #readers = new Limiter(readsAtOnceMax);
   readonly #writers = new Limiter(putsAtOnceMax);
   /** What was taken but not sent yet. */
   readonly #waiting = new Map<ChunkId, Buffer>();
@@ -79,20 +85,15 @@ export class FleetSource implements ChunkSource {
   }
 
   async get(id: ChunkId, { sizeBytes, signal }: GetOptions): Promise<SealedHit | undefined> {
-    signal?.throwIfAborted();
-    const nodes = this.#nodesOf(id);
-    const passing = nodes.filter(node => node.passes).length;
-    if (this.#closed || passing < this.#shape.dataShards) {
-      this.#counts.misses++;
-      return undefined;
+    await this.#readers.acquireUnlessAborted(signal);
+    try {
+      const sealed = await this.#read({ id, sizeBytes, ...this.#shape }, signal);
+      if (sealed === undefined) this.#counts.misses++;
+      else this.#counts.hits++;
+      return sealed && { sealed, tier: this.tier, verified: true };
+    } finally {
+      this.#readers.release();
     }
-    const chunk = { id, sizeBytes, ...this.#shape };
-    const read = new FleetRead(nodes, chunk, { timeoutMs: this.#waitMaxMs, signal });
-    this.#run(read.report.then(report => this.#learn(chunk, nodes, report)));
-    const sealed = await read.sealed;
-    if (sealed === undefined) this.#counts.misses++;
-    else this.#counts.hits++;
-    return sealed && { sealed, tier: this.tier, verified: true };
   }
 
   async put(id: ChunkId, sealed: Buffer): Promise<void> {
@@ -139,6 +140,15 @@ export class FleetSource implements ChunkSource {
 
   #nodesOf(id: ChunkId): CacheNode[] {
     return this.#placement.place(id, this.#shape.dataShards + this.#shape.parityShards);
+  }
+
+  async #read(chunk: ShardedChunk, signal: AbortSignal | undefined): Promise<Buffer | undefined> {
+    const nodes = this.#nodesOf(chunk.id);
+    const passing = nodes.filter(node => node.passes).length;
+    if (this.#closed || passing < this.#shape.dataShards) return undefined;
+    const read = new FleetRead(nodes, chunk, { timeoutMs: this.#waitMaxMs, signal });
+    this.#run(read.report.then(report => this.#learn(chunk, nodes, report)));
+    return read.sealed;
   }
 
   async #put(id: ChunkId, sealed: Buffer): Promise<void> {

@@ -12,6 +12,9 @@ import { shardKey } from './format.ts';
 import type { Asked, CacheNode, NodeAnswer, WrongKind } from './node.ts';
 import { joinShards, readShard, type Shard, type ShardedChunk, valueSizeBytes } from './shard.ts';
 
+/** Without a reason an abort makes an error with a stack. */
+const nobodyWaits = 'nobody waits for it';
+
 /** What a node turned out to have. `late`: it has a value, which nobody waited for. */
 export type Finding = Shard | { wrong: WrongKind } | 'absent' | 'late' | 'failed' | 'busy';
 
@@ -56,7 +59,7 @@ export class FleetRead {
     const { timeoutMs, signal } = options;
     const giveUp = () => {
       this.#delivered = true;
-      this.#unwanted.abort();
+      this.#unwanted.abort(nobodyWaits);
       sealed.reject(signal!.reason);
     };
     this.#deliver = found => {
@@ -119,7 +122,7 @@ export class FleetRead {
     this.#deliver(sealed);
     // If some shard has to be stored again, it matters which ones the other nodes have.
     const isDamaged = this.#findings.some(finding => finding === 'absent' || isWrong(finding));
-    if (sealed === undefined || !isDamaged) this.#unwanted.abort();
+    if (sealed === undefined || !isDamaged) this.#unwanted.abort(nobodyWaits);
   }
 
   #finish(): void {

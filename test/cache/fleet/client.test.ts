@@ -32,7 +32,11 @@ async function openReal(context: TestContext, memoryMiB = 64) {
 }
 
 /** A server that says what it is told to, whenever something comes. */
-async function openFake(context: TestContext, reply: (socket: Socket, request: string) => void) {
+async function openFake(
+  context: TestContext,
+  reply: (socket: Socket, request: string) => void,
+  options: Partial<MemcachedOptions> = {},
+) {
   const sockets: Socket[] = [];
   const server = createServer(socket => {
     sockets.push(socket);
@@ -45,7 +49,7 @@ async function openFake(context: TestContext, reply: (socket: Socket, request: s
     for (const socket of sockets) socket.destroy();
   });
   const { port } = server.address() as { port: number };
-  return { client: open(context, { host: '127.0.0.1', port }), sockets };
+  return { client: open(context, { host: '127.0.0.1', port, ...options }), sockets };
 }
 
 function isFault(code: string, state: RegExp) {
@@ -152,17 +156,51 @@ test('a stopped server costs the time-out; late answers pass', async context => 
   assert.equal(client.requests, 0);
 });
 
+test('an answer that came while this process was busy is in time', async context => {
+  const { client } = await openReal(context);
+  const value = Buffer.alloc(900_000, 5);
+  await client.set('key', [value], { timeoutMs });
+  for (let i = 0; i < 5; i++) {
+    const asked = client.get('key', { sizeMaxBytes, timeoutMs: 50 });
+    const busyUntilMs = performance.now() + 100;
+    while (performance.now() < busyUntilMs);
+    assertSameBytes((await asked) as Buffer, value);
+  }
+});
+
 test('a connection that has been silent for long is given up', async context => {
   const { server } = await openReal(context);
   let nowMs = 0;
   const client = open(context, { host: server.host, port: server.port, nowMs: () => nowMs });
   await client.get('key', read);
   await server.pause();
-  const first = client.get('key', read);
+  const first = assert.rejects(
+    client.get('key', read),
+    isFault('UNAVAILABLE', /stopped answering/),
+  );
   nowMs += 10_000;
   const second = client.get('key', { sizeMaxBytes, timeoutMs: 5 });
   await assert.rejects(second, isFault('UNAVAILABLE', /no answer within/));
-  await assert.rejects(first, isFault('UNAVAILABLE', /stopped answering/));
+  await first;
+});
+
+test('a connection full of requests that nobody answers is given up', async context => {
+  let nowMs = 0;
+  // Something comes all the time, but no answer.
+  const { client } = await openFake(
+    context,
+    (socket, request) => {
+      socket.write(`VA 1000 O${opaqueIn(request)}\r\n`);
+    },
+    { nowMs: () => nowMs },
+  );
+  const ask = () => client.get('k', { sizeMaxBytes: 2000, timeoutMs: 5 });
+  const asked = await Promise.allSettled(Array.from({ length: 1024 }, ask));
+  assert.ok(asked.every(({ status }) => status === 'rejected'));
+  await assert.rejects(ask(), isFault('BUSY', /too many requests/));
+  nowMs += 5000;
+  await assert.rejects(ask(), isFault('UNAVAILABLE', /no answer within/));
+  assert.equal(client.requests, 1);
 });
 
 test('requests and their bytes are bounded; beyond that they are refused at once', async context => {

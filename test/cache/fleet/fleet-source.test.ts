@@ -106,7 +106,7 @@ async function settled(source: FleetSource): Promise<void> {
   await until(() => source.isIdle, 'the source is idle');
 }
 
-function wrongOf(stats: FleetStats, at: number): NodeStats['wrong'] {
+function wrongOf(stats: Pick<FleetStats, 'nodes'>, at: number): NodeStats['wrong'] {
   return stats.nodes[at]!.wrong;
 }
 
@@ -290,11 +290,14 @@ test('damaged, unknown and foreign shards are counted, passed over and replaced'
     await keep(source, [chunk, other]);
     const right = await fleet.value(2, chunk);
     await fleet.client(2).set(key(chunk.id), [await damage(right)], { timeoutMs });
-    assert.equal(await read(source, [chunk]), 1);
-    await settled(source);
-    const stats = source.stats();
-    assert.equal(wrongOf(stats, 2)[kind], 1, JSON.stringify(stats));
-    assert.deepEqual(totals(stats), { hits: 1, misses: 0, degraded: 1, repairs: 1 });
+    // It is of no concern to a read that has the other four first.
+    for (let reads = 0; reads < 200 && wrongOf(source.stats(), 2)[kind] === 0; reads++) {
+      assert.equal(await read(source, [chunk]), 1);
+      await settled(source);
+    }
+    const { misses, degraded, repairs, ...stats } = source.stats();
+    assert.equal(wrongOf(stats, 2)[kind], 1, kind);
+    assert.deepEqual({ misses, degraded, repairs }, { misses: 0, degraded: 1, repairs: 1 });
     assertSameBytes(await fleet.value(2, chunk), right);
     assert.match(fleet.lines.at(-1)!, /^warn Shared cache node n2: its shard of chunk/);
     await source.close();
@@ -451,6 +454,19 @@ test('an abort while nodes are slow rejects at once, and they are not blamed for
   assert.equal(await read(source, [chunk]), 1);
   await settled(source);
   for (const node of source.stats().nodes) assert.equal(node.breaker, 'closed');
+});
+
+test('more reads at once than this process can do are no fault of the nodes', async context => {
+  const fleet = await Fleet.start(context);
+  const source = fleet.open({ waitMaxMs: 50 });
+  const chunk = sealedChunk(Buffer.alloc(1_000_000, 1));
+  await keep(source, [chunk]);
+  await Promise.all(Array.from({ length: 150 }, () => read(source, [chunk])));
+  const { nodes } = source.stats();
+  assert.deepEqual(
+    nodes.map(node => node.opened),
+    [0, 0, 0, 0, 0],
+  );
 });
 
 test('puts beyond the bound are declined at once; close waits for the rest', async context => {
