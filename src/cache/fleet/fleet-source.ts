@@ -37,6 +37,8 @@ export interface FleetSourceOptions {
 export interface FleetStats {
   hits: number;
   misses: number;
+  /** Misses because too many reads waited already. */
+  turnedAway: number;
   /** Hits for which not every node gave, or at least had, its shard. */
   degraded: number;
   /** Chunks that were offered and sent to their nodes. */
@@ -44,6 +46,10 @@ export interface FleetStats {
   putsDeclined: number;
   /** Hits after which shards that were absent or wrong were stored again. */
   repairs: number;
+  /** Now: reads that ask nodes, reads that wait for their turn, offers that wait to be sent. */
+  reading: number;
+  waiting: number;
+  pendingBytes: number;
   nodes: NodeStats[];
 }
 
@@ -55,6 +61,8 @@ const writeTimeoutMs = 1000;
  * and not for the nodes, which would be blamed.
  */
 const readsAtOnceMax = 8;
+/** For their turn: some tenths of a second while all is well. More go on to the next tier. */
+const readsWaitingMax = 256;
 /** Each encodes a chunk and fills sockets; reads share both with them. */
 const putsAtOnceMax = 4;
 /** More are let be: the next read of the chunk tries again. */
@@ -71,7 +79,15 @@ export class FleetSource implements ChunkSource {
   /** What was taken but not sent yet. */
   readonly #waiting = new Map<ChunkId, Buffer>();
   readonly #background = new Set<Promise<void>>();
-  readonly #counts = { hits: 0, misses: 0, degraded: 0, puts: 0, putsDeclined: 0, repairs: 0 };
+  readonly #counts = {
+    hits: 0,
+    misses: 0,
+    turnedAway: 0,
+    degraded: 0,
+    puts: 0,
+    putsDeclined: 0,
+    repairs: 0,
+  };
   #pendingBytes = 0;
   #repairing = 0;
   #closed = false;
@@ -85,8 +101,15 @@ export class FleetSource implements ChunkSource {
   }
 
   async get(id: ChunkId, { sizeBytes, signal }: GetOptions): Promise<SealedHit | undefined> {
+    signal?.throwIfAborted();
+    if (this.#readers.waiting >= readsWaitingMax) {
+      this.#counts.misses++;
+      this.#counts.turnedAway++;
+      return undefined;
+    }
     await this.#readers.acquireUnlessAborted(signal);
     try {
+      signal?.throwIfAborted();
       const sealed = await this.#read({ id, sizeBytes, ...this.#shape }, signal);
       if (sealed === undefined) this.#counts.misses++;
       else this.#counts.hits++;
@@ -135,7 +158,13 @@ export class FleetSource implements ChunkSource {
   }
 
   stats(): FleetStats {
-    return { ...this.#counts, nodes: this.#nodes.map(node => node.stats()) };
+    return {
+      ...this.#counts,
+      reading: this.#readers.running,
+      waiting: this.#readers.waiting,
+      pendingBytes: this.#pendingBytes,
+      nodes: this.#nodes.map(node => node.stats()),
+    };
   }
 
   #nodesOf(id: ChunkId): CacheNode[] {

@@ -469,6 +469,20 @@ test('more reads at once than this process can do are no fault of the nodes', as
   );
 });
 
+test('reads beyond the bound go on to the next tier at once', async context => {
+  const fleet = await Fleet.start(context);
+  const source = fleet.open();
+  const [chunk] = randomChunks(new Random(17), 1) as [SealedChunk];
+  await keep(source, [chunk]);
+  for (const server of fleet.servers) await server.pause();
+  const asked = Array.from({ length: 300 }, () => read(source, [chunk]));
+  const { reading, waiting, turnedAway, misses } = source.stats();
+  assert.deepEqual([reading, waiting, turnedAway, misses], [8, 256, 36, 36]);
+  for (const server of fleet.servers) server.resume();
+  const hits = (await Promise.all(asked)).reduce((total, count) => total + count, 0);
+  assert.equal(hits, 264);
+});
+
 test('puts beyond the bound are declined at once; close waits for the rest', async context => {
   const fleet = await Fleet.start(context);
   const source = fleet.open();
