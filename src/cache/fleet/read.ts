@@ -25,6 +25,8 @@ export interface ReadReport {
   findings: (Finding | undefined)[];
 }
 
+export type ReadableNode = Pick<CacheNode, 'ask' | 'countWrong'>;
+
 export interface FleetReadOptions {
   timeoutMs: number;
   signal: AbortSignal | undefined;
@@ -36,7 +38,7 @@ export class FleetRead {
   /** When every node has settled; never rejects. */
   readonly report: Promise<ReadReport>;
   readonly #chunk: ShardedChunk;
-  readonly #nodes: readonly CacheNode[];
+  readonly #nodes: readonly ReadableNode[];
   readonly #asked: (Asked | undefined)[];
   readonly #findings: (Finding | undefined)[];
   readonly #indexes = new Set<number>();
@@ -48,7 +50,7 @@ export class FleetRead {
   #conflicting = false;
   #pending = 0;
 
-  constructor(nodes: readonly CacheNode[], chunk: ShardedChunk, options: FleetReadOptions) {
+  constructor(nodes: readonly ReadableNode[], chunk: ShardedChunk, options: FleetReadOptions) {
     this.#nodes = nodes;
     this.#chunk = chunk;
     const sealed = Promise.withResolvers<Buffer | undefined>();
