@@ -110,7 +110,7 @@ export const memoryCacheSizeMinBytes = 16 * chunkSizeMaxBytes;
  */
 export const dataShardsMax = 16;
 export const parityShardsMax = 4;
-/** Each read draws for every node which ones hold its shards: 20 µs for so many. */
+/** Each read draws for every node which ones hold its shards: 25 µs for so many. */
 export const fleetNodesMax = 256;
 /** Sealed chunks held in memory until the worker's cache has written them; more are declined. */
 export const cacheWritesPendingMaxBytes = 64 * MiB;
