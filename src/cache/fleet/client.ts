@@ -96,7 +96,9 @@ export class MemcachedClient {
   #pendingBytes = 0;
   #opaque = 0;
   #connectFailures = 0;
-  #retryAtMs = Number.NEGATIVE_INFINITY;
+  #retryAtMs = 0;
+  /** Why the latest connection ended. */
+  #lastFault: ImgstoreError | undefined;
   #closed = false;
 
   constructor(options: MemcachedOptions) {
@@ -193,7 +195,10 @@ export class MemcachedClient {
   #connect(): Connection {
     if (this.#connection !== undefined) return this.#connection;
     if (this.#closed) throw this.#fault('it is closed');
-    if (this.#nowMs() < this.#retryAtMs) throw this.#fault('it could not be reached just now');
+    if (this.#lastFault !== undefined && this.#nowMs() < this.#retryAtMs) {
+      const { code, message, hint = '' } = this.#lastFault;
+      throw new ImgstoreError(code, `${message}, just now`, { hint });
+    }
     const received = Buffer.allocUnsafeSlow(receiveBufferSizeBytes);
     const socket = connect({
       host: this.#options.host,
@@ -296,6 +301,7 @@ export class MemcachedClient {
     if (this.#connection !== connection) return;
     this.#connection = undefined;
     this.#pendingBytes = 0;
+    this.#lastFault = fault;
     const retry = ++this.#connectFailures;
     const waitMs = backOffMs(reconnectBackOff, { retry, askedMs: 0, random: this.#random() });
     this.#retryAtMs = this.#nowMs() + waitMs;
