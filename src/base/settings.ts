@@ -23,6 +23,8 @@ export interface Settings {
   diskCacheMaxBytes: number;
   /** Decoded chunks in the daemon's memory. */
   memoryCacheMaxBytes: number;
+  /** The servers of the shared cache as they are written, and where; undefined without one. */
+  fleet: { text: string; source: string } | undefined;
 }
 
 const configSizeMaxBytes = 64 * KiB;
@@ -40,7 +42,8 @@ export function loadSettings(flags: SettingFlags, env: NodeJS.ProcessEnv): Setti
     if (value === '') throw emptyFlag(name);
   }
   const home = realPath(resolve(flags.home ?? (env['IMGSTORE_HOME'] || defaultHome(env))));
-  const config = readConfig(join(home, 'config.json'));
+  const configPath = join(home, 'config.json');
+  const config = readConfig(configPath);
   const given = flags.store ?? (env['IMGSTORE_STORE'] || undefined);
   return {
     home,
@@ -50,7 +53,16 @@ export function loadSettings(flags: SettingFlags, env: NodeJS.ProcessEnv): Setti
     runDirectory: join(home, 'run'),
     diskCacheMaxBytes: config.diskCacheMaxBytes ?? diskCacheDefaultBytes,
     memoryCacheMaxBytes: config.memoryCacheMaxBytes ?? memoryCacheDefaultBytes,
+    fleet: fleetOf(env, config, configPath),
   };
+}
+
+function fleetOf(env: NodeJS.ProcessEnv, config: Config, configPath: string): Settings['fleet'] {
+  const text = env['IMGSTORE_FLEET'];
+  if (text) return { text, source: 'IMGSTORE_FLEET' };
+  // Set and empty: without the one of the file.
+  if (text !== undefined || config.fleet === undefined) return undefined;
+  return { text: config.fleet, source: configPath };
 }
 
 /** The daemon has another working directory, so a path must not depend on it. */
@@ -81,6 +93,7 @@ function defaultHome(env: NodeJS.ProcessEnv): string {
 
 interface Config {
   store?: string;
+  fleet?: string;
   diskCacheMaxBytes?: number;
   memoryCacheMaxBytes?: number;
 }
@@ -108,9 +121,9 @@ function readConfig(path: string): Config {
 function checkConfig(path: string, document: Record<string, unknown>): Config {
   const config: Config = {};
   for (const [name, value] of Object.entries(document)) {
-    if (name === 'store') {
-      if (typeof value !== 'string' || value === '') throw wrong(path, 'store is not a text');
-      config.store = value;
+    if (name === 'store' || name === 'fleet') {
+      if (typeof value !== 'string' || value === '') throw wrong(path, `${name} is not a text`);
+      config[name] = value;
     } else if (name === 'diskCacheMaxBytes' || name === 'memoryCacheMaxBytes') {
       if (!Number.isSafeInteger(value)) throw wrong(path, `${name} is not a number of bytes`);
       const min = name === 'diskCacheMaxBytes' ? diskCacheSizeMinBytes : memoryCacheSizeMinBytes;
@@ -125,6 +138,6 @@ function checkConfig(path: string, document: Record<string, unknown>): Config {
 
 function wrong(path: string, state: string): ImgstoreError {
   return new ImgstoreError('USAGE', `Cannot use ${path}: ${state}`, {
-    hint: 'Known settings are store, diskCacheMaxBytes and memoryCacheMaxBytes.',
+    hint: 'Known settings are store, fleet, diskCacheMaxBytes and memoryCacheMaxBytes.',
   });
 }

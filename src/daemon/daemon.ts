@@ -9,6 +9,7 @@ import { ImgstoreError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Settings } from '../base/settings.ts';
 import { DiskCache } from '../cache/disk-cache.ts';
+import type { FleetSource } from '../cache/fleet/fleet-source.ts';
 import { unmount } from '../fuse/mount.ts';
 import { FuseServer } from '../fuse/server.ts';
 import { DecodedCache } from '../image/decoded-cache.ts';
@@ -35,6 +36,7 @@ interface Parts {
   fuse: FuseServer;
   worker: Worker;
   diskCache: DiskCache;
+  fleet: FleetSource | undefined;
   decoded: DecodedCache;
 }
 
@@ -56,6 +58,7 @@ export class Daemon implements Control {
   static async open(options: DaemonOptions): Promise<Daemon> {
     const { settings, env, log } = options;
     // What may be refused comes first: it must not leave a FUSE mount behind.
+    const fleet = await openFleet(options);
     const diskCache = new DiskCache({
       folder: settings.cacheDirectory,
       sizeMaxBytes: settings.diskCacheMaxBytes,
@@ -64,7 +67,8 @@ export class Daemon implements Control {
     const decoded = new DecodedCache(settings.memoryCacheMaxBytes);
     const directory = settings.keysDirectory;
     const keys = ownerKeys({ directory, env, create: false });
-    const stores = new Stores({ diskCache, decoded, ownerKeys: keys, log });
+    const caches = fleet === undefined ? [diskCache] : [diskCache, fleet];
+    const stores = new Stores({ caches, decoded, ownerKeys: keys, log });
     try {
       const table = await MountTable.open(mountTableFolder(settings.runDirectory));
       const mountPoint = join(settings.runDirectory, 'fuse');
@@ -72,9 +76,10 @@ export class Daemon implements Control {
       await mkdir(mountPoint, { recursive: true, mode: 0o700 });
       const fuse = await FuseServer.mount({ mountPoint, log });
       const worker = new Worker({ table, stores, fuse, log });
-      return new Daemon({ fuse, worker, diskCache, decoded }, options);
+      return new Daemon({ fuse, worker, diskCache, fleet, decoded }, options);
     } catch (error) {
       await diskCache.close();
+      await fleet?.close();
       throw error;
     }
   }
@@ -116,7 +121,7 @@ export class Daemon implements Control {
   }
 
   metrics(): string {
-    return formatMetrics(this.status(), this.mounts());
+    return formatMetrics(this.status(), this.mounts(), this.#parts.fleet?.stats());
   }
 
   stay(): void {
@@ -146,15 +151,27 @@ export class Daemon implements Control {
 
   /** Unmounts everything, in use or not: whoever closes has decided that. */
   async close(): Promise<void> {
-    const { worker, fuse, diskCache } = this.#parts;
+    const { worker, fuse, diskCache, fleet } = this.#parts;
     try {
       await worker.close({ force: true });
       await closeFuse(fuse, this.#log);
       await diskCache.close();
+      await fleet?.close();
     } finally {
       this.#closed.resolve();
     }
   }
+}
+
+/** Its modules are loaded where there is one: they would cost each other daemon time to start. */
+async function openFleet({ settings, log }: DaemonOptions): Promise<FleetSource | undefined> {
+  if (settings.fleet === undefined) return undefined;
+  const [{ parseFleet }, fleet] = await Promise.all([
+    import('../cache/fleet/fleet-config.ts'),
+    import('../cache/fleet/fleet-source.ts'),
+  ]);
+  const { text, source } = settings.fleet;
+  return new fleet.FleetSource({ ...parseFleet(text, source), log });
 }
 
 /** Something may still use a disk that went out of sight: it gets errors from now on. */

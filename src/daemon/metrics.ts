@@ -1,5 +1,7 @@
 /** The daemon's counters in Prometheus' text format, version 0.0.4. */
 
+import type { FleetStats } from '../cache/fleet/fleet-source.ts';
+import type { NodeStats } from '../cache/fleet/node.ts';
 import type { DaemonStatus, MountInfo } from './protocol.ts';
 
 interface Metric {
@@ -48,7 +50,11 @@ const perMount: readonly Metric[] = [
   },
 ];
 
-export function formatMetrics(status: DaemonStatus, mounts: readonly MountInfo[]): string {
+export function formatMetrics(
+  status: DaemonStatus,
+  mounts: readonly MountInfo[],
+  fleet?: FleetStats,
+): string {
   const lines: string[] = [];
   const head = (name: string, type: string, help: string) =>
     lines.push(`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`);
@@ -71,7 +77,34 @@ export function formatMetrics(status: DaemonStatus, mounts: readonly MountInfo[]
       lines.push(`${hits}{${labels(mount)},tier="${escapeLabel(tier)}"} ${count}`);
     }
   }
+  if (fleet !== undefined) lines.push(...fleetLines(fleet));
   return `${lines.join('\n')}\n`;
+}
+
+function* fleetLines(fleet: FleetStats): Generator<string, void, undefined> {
+  for (const [name, help, value] of [
+    ['hits', 'Chunks that the shared cache gave.', fleet.hits],
+    ['misses', 'Chunks that it was asked for and did not give.', fleet.misses],
+    ['degraded', 'Hits for which a node did not give its shard.', fleet.degraded],
+    ['puts', 'Chunks stored in it.', fleet.puts],
+    ['puts_declined', 'Chunks not stored in it: too many at once.', fleet.putsDeclined],
+  ] as const) {
+    yield `# HELP imgstore_fleet_${name}_total ${help}`;
+    yield `# TYPE imgstore_fleet_${name}_total counter`;
+    yield `imgstore_fleet_${name}_total ${value}`;
+  }
+  for (const [name, help, count] of [
+    ['answered', 'Shards that the node gave.', (node: NodeStats) => node.answered],
+    ['absent', 'Shards that it did not have.', (node: NodeStats) => node.absent],
+    ['failed', 'Requests without an answer in time.', (node: NodeStats) => node.failed],
+    ['opened', 'Times that its circuit breaker opened.', (node: NodeStats) => node.opened],
+  ] as const) {
+    yield `# HELP imgstore_fleet_node_${name}_total ${help}`;
+    yield `# TYPE imgstore_fleet_node_${name}_total counter`;
+    for (const node of fleet.nodes) {
+      yield `imgstore_fleet_node_${name}_total{node="${escapeLabel(node.name)}"} ${count(node)}`;
+    }
+  }
 }
 
 function labels({ id, name, dir }: MountInfo): string {

@@ -1,6 +1,6 @@
 /**
  * The read side of each store that the daemon serves from: its catalog, and its chunks through the
- * worker's tiers. The disk cache and the decoded chunks are one for all.
+ * worker's tiers. The caches and the decoded chunks are one for all.
  */
 
 import { Limiter } from '../base/limiter.ts';
@@ -32,7 +32,8 @@ interface Served extends ServedStore {
 }
 
 export interface StoresOptions {
-  diskCache: ChunkSource;
+  /** The tiers in front of a store, the nearest first. */
+  caches: readonly ChunkSource[];
   decoded: DecodedCache;
   ownerKeys: OwnerKeys;
   log: Log;
@@ -66,13 +67,13 @@ export class Stores {
   }
 
   async #serve(location: string): Promise<Served> {
-    const { diskCache, decoded, ownerKeys, log } = this.#options;
+    const { caches, decoded, ownerKeys, log } = this.#options;
     const onTrouble = (message: string) => log('warn', message);
     const roots = new Roots(await openStore(location, { onTrouble }), {
       onAlarm: message => log('warn', message),
     });
     const store = bounded(verified(storeSource(roots)), new Limiter(storeRequestsMax));
-    const tiers = tiered([diskCache, store], { log });
+    const tiers = tiered([...caches, store], { log });
     const reader = new ChunkReader(tiers, decoded, { chunksInFlightMax });
     return { roots, catalog: new Catalog(roots, ownerKeys), reader };
   }
