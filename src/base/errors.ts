@@ -37,6 +37,15 @@ export class ImgstoreError extends Error {
   }
 }
 
+export function hasCode(error: unknown, codes: readonly ErrorCode[]): error is ImgstoreError {
+  return error instanceof ImgstoreError && codes.includes(error.code);
+}
+
+/** Of one object, while the store goes on answering. IO: its place on the disk cannot be read. */
+export function isObjectDamage(error: unknown): error is ImgstoreError {
+  return hasCode(error, ['CORRUPT', 'UNSUPPORTED', 'LIMIT', 'IO']);
+}
+
 /** The errno name (`ENOENT`, …) of an operating-system error, or undefined. */
 export function errnoOf(error: unknown): string | undefined {
   if (!(error instanceof Error) || error instanceof ImgstoreError) return undefined;

@@ -3,7 +3,7 @@
  * that the recipe states but is not verified; see verified.ts.
  */
 
-import { type ErrorCode, ImgstoreError } from '../base/errors.ts';
+import { hasCode, ImgstoreError } from '../base/errors.ts';
 import { chunkObjectKey } from '../store/format.ts';
 import type { Root, Roots } from '../store/roots.ts';
 import type { ChunkSource } from './chunk-source.ts';
@@ -24,7 +24,7 @@ export function storeSource(roots: Pick<Roots, 'find'>): ChunkSource {
       const hit = await roots
         .find(root => root.chunks.get(chunkObjectKey(id), options), `chunk ${id}`)
         .catch((error: unknown) => {
-          if (!isCode(error, 'LIMIT')) throw error;
+          if (!hasCode(error, ['LIMIT'])) throw error;
           throw wrongSize(id, `more than the ${sizeBytes} bytes`);
         });
       if (hit === undefined) return undefined;
@@ -52,10 +52,6 @@ export function rootSource(roots: Roots, root: Root): ChunkSource {
       return undefined;
     },
   });
-}
-
-function isCode(error: unknown, code: ErrorCode): boolean {
-  return error instanceof ImgstoreError && error.code === code;
 }
 
 function wrongSize(id: string, state: string): ImgstoreError {

@@ -7,7 +7,7 @@
  */
 
 import type { ChunkId, RecipeId } from '../base/digest.ts';
-import { type ErrorCode, ImgstoreError } from '../base/errors.ts';
+import { hasCode, ImgstoreError } from '../base/errors.ts';
 import { nameRecordSizeMaxBytes, recipeSizeMaxBytes } from '../base/limits.ts';
 import type { OwnerKey } from '../keys/keys.ts';
 import { keyNeeded, type OwnerKeys } from '../keys/owner-keys.ts';
@@ -356,8 +356,4 @@ export function noSuchName(name: ImageName): ImgstoreError {
   return new ImgstoreError('NOT_FOUND', `Cannot find ${text}: the store has no such name`, {
     hint: 'imgstore ls shows what is there.',
   });
-}
-
-function hasCode(error: unknown, codes: readonly ErrorCode[]): error is ImgstoreError {
-  return error instanceof ImgstoreError && codes.includes(error.code);
 }

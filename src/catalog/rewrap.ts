@@ -8,7 +8,7 @@
  */
 
 import { isHexDigest, type RecipeId } from '../base/digest.ts';
-import { describeError, ImgstoreError } from '../base/errors.ts';
+import { describeError, hasCode } from '../base/errors.ts';
 import { inParallel } from '../base/in-parallel.ts';
 import { MiB, nameRecordSizeMaxBytes, recipeSizeMaxBytes } from '../base/limits.ts';
 import type { OwnerKey } from '../keys/keys.ts';
@@ -128,8 +128,7 @@ async function unlessDamaged(
   try {
     return await work();
   } catch (error) {
-    const codes = ['CORRUPT', 'UNSUPPORTED', 'LIMIT'];
-    if (!(error instanceof ImgstoreError) || !codes.includes(error.code)) throw error;
+    if (!hasCode(error, ['CORRUPT', 'UNSUPPORTED', 'LIMIT'])) throw error;
     onProblem(`${what} is left as it is: ${describeError(error)}`);
     return 'damaged';
   }

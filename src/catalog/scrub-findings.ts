@@ -1,6 +1,5 @@
 /** What a scrub finds, as many of each kind as people read; the rest is counted. */
 
-import { type ErrorCode, ImgstoreError } from '../base/errors.ts';
 import type { RootId } from '../store/format.ts';
 
 export interface ScrubFault {
@@ -51,11 +50,4 @@ export class ScrubFindings {
 
 export function addNames(fault: ScrubFault, names: readonly string[]): void {
   fault.names.push(...names.slice(0, namesMax - fault.names.length));
-}
-
-/** IO: the object's place on the disk cannot be read. */
-const damage: ReadonlySet<ErrorCode> = new Set(['CORRUPT', 'UNSUPPORTED', 'LIMIT', 'IO']);
-
-export function isDamage(error: unknown): error is ImgstoreError {
-  return error instanceof ImgstoreError && damage.has(error.code);
 }

@@ -9,6 +9,7 @@
 
 import { type ChunkId, isHexDigest, type RecipeId, sha256Hex } from '../base/digest.ts';
 import { DigestSet } from '../base/digest-set.ts';
+import { isObjectDamage } from '../base/errors.ts';
 import { release } from '../base/external-memory.ts';
 import { inParallel } from '../base/in-parallel.ts';
 import { MiB, recipeSizeMaxBytes, sealedChunkSizeMaxBytes } from '../base/limits.ts';
@@ -20,7 +21,7 @@ import {
   rootPrefix,
 } from '../store/format.ts';
 import type { Root } from '../store/roots.ts';
-import { addNames, isDamage, type ScrubFault, ScrubFindings } from './scrub-findings.ts';
+import { addNames, type ScrubFault, ScrubFindings } from './scrub-findings.ts';
 
 const chunksAtOnce = 32;
 const chunksAtOnceMaxBytes = 32 * MiB;
@@ -237,7 +238,7 @@ export class RootScrub {
       return isWhole(bytes) ? 'whole' : { problem: otherwise };
     } catch (error) {
       this.#options.signal?.throwIfAborted();
-      if (!isDamage(error)) throw error;
+      if (!isObjectDamage(error)) throw error;
       return { problem: error.message };
     }
   }

@@ -5,13 +5,14 @@
  */
 
 import type { RecipeId } from '../base/digest.ts';
+import { isObjectDamage } from '../base/errors.ts';
 import { inParallel } from '../base/in-parallel.ts';
 import { nameRecordSizeMaxBytes } from '../base/limits.ts';
 import { formatImageName, type ImageName, nameObjectKey, nameOfObjectKey } from '../recipe/name.ts';
 import { parseNameRecord } from '../recipe/name-record.ts';
 import { namesPrefix, type RootId, recipeObjectKey } from '../store/format.ts';
 import type { RootState, Roots } from '../store/roots.ts';
-import { isDamage, type ScrubFault, ScrubFindings } from './scrub-findings.ts';
+import { type ScrubFault, ScrubFindings } from './scrub-findings.ts';
 import { RootScrub, type RootSurvey, type ScrubBounds } from './scrub-root.ts';
 
 /** Each is a few hundred bytes. */
@@ -129,7 +130,7 @@ async function recipeOf(name: ImageName, context: NamesContext): Promise<RecipeI
     return bytes && parseNameRecord(bytes, name).recipeId;
   } catch (error) {
     signal?.throwIfAborted();
-    if (!isDamage(error)) throw error;
+    if (!isObjectDamage(error)) throw error;
     findings.fault(faultOf(name, 'damaged', error.message), [formatImageName(name)]);
     return undefined;
   }

@@ -1,7 +1,7 @@
 /** `stats`: what the store holds, what of it no name needs, and what sharing saves. */
 
 import { DigestSet } from '../base/digest-set.ts';
-import { type ErrorCode, ImgstoreError } from '../base/errors.ts';
+import { hasCode } from '../base/errors.ts';
 import { inParallel } from '../base/in-parallel.ts';
 import type { Catalog, CatalogEntry, NamedRecipe } from '../catalog/catalog.ts';
 import { type RootUse, type Survey, survey } from '../gc/survey.ts';
@@ -95,7 +95,7 @@ function rootsTable({ roots, deleted }: Survey): string {
 }
 
 /** Images that cannot be read are told by the survey, or belong to others. */
-const unreadable: ReadonlySet<ErrorCode> = new Set(['CORRUPT', 'UNSUPPORTED', 'LIMIT', 'KEY']);
+const unreadable = ['CORRUPT', 'UNSUPPORTED', 'LIMIT', 'KEY'] as const;
 
 async function ownImages(catalog: Catalog, signal: AbortSignal) {
   const sum = { readable: 0, diskBytes: 0, storedBytesOneByOne: 0, storedBytesTogether: 0 };
@@ -104,7 +104,7 @@ async function ownImages(catalog: Catalog, signal: AbortSignal) {
   const bounds = { atOnce: readsAtOnce, bytesMax: Infinity, bytesOf: () => 0, signal };
   await inParallel(images, bounds, async (entry, aborting) => {
     const image = await catalog.openRecord(entry, { signal: aborting }).catch((error: unknown) => {
-      if (error instanceof ImgstoreError && unreadable.has(error.code)) return undefined;
+      if (hasCode(error, unreadable)) return undefined;
       throw error;
     });
     if (image === undefined) return;

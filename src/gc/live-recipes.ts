@@ -4,13 +4,14 @@
  */
 
 import type { ChunkId, RecipeId } from '../base/digest.ts';
+import { isObjectDamage } from '../base/errors.ts';
 import { inParallel } from '../base/in-parallel.ts';
 import { MiB, recipeSizeMaxBytes } from '../base/limits.ts';
 import { publicChunkIds } from '../recipe/sealed-recipe.ts';
 import { recipeObjectKey } from '../store/format.ts';
 import type { Root } from '../store/roots.ts';
 import type { NamedRecipes } from './named-recipes.ts';
-import { type GcProblem, isDamage } from './problem.ts';
+import type { GcProblem } from './problem.ts';
 
 const readsAtOnce = 8;
 const readsAtOnceMaxBytes = 64 * MiB;
@@ -86,7 +87,7 @@ async function readRecipe(recipe: LiveRecipe, signal: AbortSignal): Promise<Chun
       if (bytes !== undefined) return publicChunkIds(bytes, id);
     } catch (error) {
       signal.throwIfAborted();
-      if (!isDamage(error)) throw error;
+      if (!isObjectDamage(error)) throw error;
       recipe.damage ??= error.message;
     }
     recipe.places.shift();

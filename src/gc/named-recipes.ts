@@ -4,12 +4,13 @@
  */
 
 import type { RecipeId } from '../base/digest.ts';
+import { isObjectDamage } from '../base/errors.ts';
 import { inParallel } from '../base/in-parallel.ts';
 import { nameRecordSizeMaxBytes } from '../base/limits.ts';
 import { formatImageName, type ImageName, nameObjectKey, nameOfObjectKey } from '../recipe/name.ts';
 import { parseNameRecord } from '../recipe/name-record.ts';
 import type { Roots } from '../store/roots.ts';
-import { type GcProblem, isDamage } from './problem.ts';
+import type { GcProblem } from './problem.ts';
 
 export interface NamedRecipes {
   /** The names that mean it, by recipe. */
@@ -62,7 +63,7 @@ async function recipeOf(
     return bytes && parseNameRecord(bytes, name).recipeId;
   } catch (error) {
     signal.throwIfAborted();
-    if (!isDamage(error)) throw error;
+    if (!isObjectDamage(error)) throw error;
     return { problem: error.message };
   }
 }

@@ -1,7 +1,5 @@
 /** What a collection finds wrong that is none of its doing; it goes on with the rest. */
 
-import { type ErrorCode, ImgstoreError } from '../base/errors.ts';
-
 export interface GcProblem {
   what: /**
    * A name record cannot be read, or a name's recipe, or it is in no root: what it needs cannot be
@@ -18,11 +16,4 @@ export interface GcProblem {
 /** While a name cannot be told, nothing may go: it may need anything. */
 export function isBlocking({ what }: GcProblem): boolean {
   return what === 'name-untold';
-}
-
-const damage: ReadonlySet<ErrorCode> = new Set(['CORRUPT', 'UNSUPPORTED', 'LIMIT', 'IO']);
-
-/** Of one object, while the store goes on answering. */
-export function isDamage(error: unknown): error is ImgstoreError {
-  return error instanceof ImgstoreError && damage.has(error.code);
 }

@@ -5,7 +5,7 @@
 
 import { assert } from '../base/assert.ts';
 import type { RecipeId } from '../base/digest.ts';
-import { ImgstoreError } from '../base/errors.ts';
+import { hasCode } from '../base/errors.ts';
 import type { Catalog, Resolved } from '../catalog/catalog.ts';
 import type { DedupSalt } from '../keys/keys.ts';
 import type { FlattenProgress } from '../oci/layer/flatten.ts';
@@ -18,7 +18,6 @@ import {
 } from '../recipe/recipe.ts';
 import { SealerPool } from '../seal/sealer-pool.ts';
 import { RootLease } from '../store/lease.ts';
-import type { ObjectStore } from '../store/object-store.ts';
 import type { Root, Roots } from '../store/roots.ts';
 import { type ChunkTicket, ChunkUploader, type StoredChunk } from './chunk-uploader.ts';
 import { knownChunks } from './known-chunks.ts';
@@ -90,9 +89,7 @@ export async function imageNow(
     return record && (await target.catalog.openRecord(record, signalOf(target)));
   } catch (error) {
     // Damaged, or there is no store yet.
-    const isMended =
-      error instanceof ImgstoreError && ['CORRUPT', 'LIMIT', 'NOT_FOUND'].includes(error.code);
-    if (isMended) return undefined;
+    if (hasCode(error, ['CORRUPT', 'LIMIT', 'NOT_FOUND'])) return undefined;
     throw error;
   }
 }
@@ -100,13 +97,13 @@ export async function imageNow(
 /** What a push holds while it stores something. */
 export class PushSession implements AsyncDisposable {
   readonly uploader: ChunkUploader;
-  /** Of the root that is pushed to. */
-  readonly chunks: ObjectStore;
+  /** That is pushed to. */
+  readonly root: Root;
   readonly #lease: RootLease;
 
   private constructor(lease: RootLease, uploader: ChunkUploader) {
     this.#lease = lease;
-    this.chunks = lease.root.chunks;
+    this.root = lease.root;
     this.uploader = uploader;
   }
 
@@ -131,7 +128,7 @@ export class PushSession implements AsyncDisposable {
   async commit(recipe: Recipe, target: PushTarget): Promise<PushReport> {
     const { catalog, name, now, rewrite, signal } = target;
     signal?.throwIfAborted();
-    const into = { root: this.#lease.root, check: () => this.check({ hasReplaced: rewrite }) };
+    const into = { root: this.root, check: () => this.check({ hasReplaced: rewrite }) };
     const options = { ...signalOf(target), now: now(), rewrite, target: into };
     const { recipeId, changed } = await catalog.commit(name, recipe, options);
     const { newChunks, newStoredBytes } = this.uploader;

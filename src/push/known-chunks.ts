@@ -9,7 +9,7 @@
  * store may hold any number of them.
  */
 
-import { ImgstoreError } from '../base/errors.ts';
+import { hasCode } from '../base/errors.ts';
 import type { Catalog, NamedRecipe } from '../catalog/catalog.ts';
 import type { ImageName } from '../recipe/name.ts';
 import type { Recipe } from '../recipe/recipe.ts';
@@ -110,10 +110,7 @@ async function unlessUnreadable<V>(reading: Promise<V>): Promise<V | undefined> 
   try {
     return await reading;
   } catch (error) {
-    const isUnreadable =
-      error instanceof ImgstoreError &&
-      ['CORRUPT', 'UNSUPPORTED', 'LIMIT', 'KEY'].includes(error.code);
-    if (isUnreadable) return undefined;
+    if (hasCode(error, ['CORRUPT', 'UNSUPPORTED', 'LIMIT', 'KEY'])) return undefined;
     throw error;
   }
 }

@@ -34,7 +34,7 @@ export async function pushImage(image: SourceImage, target: PushTarget): Promise
   }
   await using session = await PushSession.open(target);
   const { memory, rewrite } = target;
-  const maker = new PackMaker(session.chunks, target);
+  const maker = new PackMaker(session.root.chunks, target);
   const remembering = memory && { memory, rewrite, maker };
   const recipe = await convertImage(image, session.uploader, target, remembering);
   return await session.commit(recipe, target);

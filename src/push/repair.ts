@@ -69,17 +69,13 @@ export async function repairImage(
   const what = `Cannot repair ${formatImageName(target.name)}`;
   const recipe = broken.recipe?.recipe ?? (await rebuild(source, broken, target));
   if (broken.recipe !== undefined) await checkSource(source, recipe, target, what);
-  const into = Promise.withResolvers<Root>();
   await using session = await PushSession.open({
     ...target,
     rewrite: true,
-    async known(root) {
-      into.resolve(root);
-      return chunksOf(recipe, await target.brokenIn(recipe, root));
-    },
+    known: async root => chunksOf(recipe, await target.brokenIn(recipe, root)),
   });
   const made = await convert(source, session.uploader, target);
-  const root = await into.promise;
+  const { root } = session;
   const { newChunks: putChunks, newStoredBytes: putBytes } = session.uploader;
   const mended = { ...made, details: recipe.details };
   const putRecipe = broken.recipe?.root !== root.id || !isSame(mended, recipe, target);

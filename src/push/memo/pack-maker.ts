@@ -5,7 +5,7 @@
  */
 
 import { sha256 } from '../../base/digest.ts';
-import { ImgstoreError } from '../../base/errors.ts';
+import { hasCode } from '../../base/errors.ts';
 import { blockSizeBytes } from '../../base/limits.ts';
 import { chunkIdOf, openChunk } from '../../seal/seal.ts';
 import { chunkObjectKey } from '../../store/format.ts';
@@ -68,7 +68,7 @@ export class PackMaker {
       if (sealed === undefined || chunkIdOf(sealed) !== id) return undefined;
       return await openChunk(sealed, { key, plainSizeBytes });
     } catch (error) {
-      if (isDamage(error)) return undefined;
+      if (hasCode(error, ['CORRUPT', 'LIMIT', 'UNSUPPORTED'])) return undefined;
       throw error;
     }
   }
@@ -77,8 +77,4 @@ export class PackMaker {
 /** What a file takes in a pack. */
 export function alignedSize(sizeBytes: number): number {
   return Math.ceil(sizeBytes / blockSizeBytes) * blockSizeBytes;
-}
-
-function isDamage(error: unknown): boolean {
-  return error instanceof ImgstoreError && ['CORRUPT', 'LIMIT', 'UNSUPPORTED'].includes(error.code);
 }
