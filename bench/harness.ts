@@ -26,7 +26,8 @@ export interface Measured {
   peakBytes: number;
 }
 
-export type Unit = 'ms' | 'MB/s' | 'µs' | 'MiB' | 'MB' | 'count';
+/** `points`: the difference of two percentages. */
+export type Unit = 'ms' | 'MB/s' | 'µs' | 'MiB' | 'MB' | 'count' | '×' | '%' | 'points';
 
 export interface Row {
   what: string;
@@ -168,6 +169,12 @@ export async function interleaved<Name extends string>(
   return samples;
 }
 
+/** Whether more is better: then nine of ten runs reach less than the median. */
+export function isGain({ unit, target }: Pick<Row, 'unit' | 'target'>): boolean {
+  if (target !== undefined) return 'atLeast' in target;
+  return unit === 'MB/s' || unit === '%';
+}
+
 export function row(
   what: string,
   unit: Unit,
@@ -181,7 +188,7 @@ export function row(
     unit,
     n: values.length,
     p50: median(values),
-    p90: quantile(values, unit === 'MB/s' ? 0.1 : 0.9),
+    p90: quantile(values, isGain({ unit, ...more }) ? 0.1 : 0.9),
     ...(cpu.length === 0 ? {} : { cpuMs: median(cpu) }),
     ...more,
   };

@@ -25,6 +25,8 @@ export interface TakenRequest {
   what: string;
   status: number;
   bodyBytes: number;
+  /** Of the object that was its answer. */
+  answerBytes: number;
   beganMs: number;
   endedMs: number;
 }
@@ -72,7 +74,8 @@ class MemoryS3 {
     const { status } = answer;
     const { sizeBytes: bodyBytes } = body;
     const endedMs = performance.now();
-    this.#taken.push({ method, what, status, bodyBytes, beganMs, endedMs });
+    const answerBytes = answer.object?.bytes.sizeBytes ?? 0;
+    this.#taken.push({ method, what, status, bodyBytes, answerBytes, beganMs, endedMs });
     respond(response, method, answer);
   }
 
