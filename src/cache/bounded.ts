@@ -1,22 +1,17 @@
 /**
  * A bound on the gets that run at once, so that cold caches do not become an outage of the tier
- * behind. The limiter is passed in: several sources may share one. Who waits is bounded by who
- * asks: requests of the kernel and slots of the prefetcher.
+ * behind. The admission is passed in: several sources may share one.
  */
 
-import type { Limiter } from '../base/limiter.ts';
+import type { Admission } from './admission.ts';
 import type { ChunkSource } from './chunk-source.ts';
 
-export function bounded(source: ChunkSource, limiter: Limiter): ChunkSource {
+export function bounded(source: ChunkSource, admission: Admission): ChunkSource {
   return {
     tier: source.tier,
     async get(id, options) {
-      await limiter.acquireUnlessAborted(options.signal);
-      try {
-        return await source.get(id, options);
-      } finally {
-        limiter.release();
-      }
+      using _place = await admission.acquire(options);
+      return await source.get(id, options);
     },
     put: (id, sealed) => source.put(id, sealed),
     drop: id => source.drop(id),

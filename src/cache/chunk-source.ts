@@ -6,7 +6,7 @@
  * - get: the sealed chunk, or undefined if this source does not have it. The buffer is shared:
  *   nobody writes to it. Absence is never a fault; a fault is an ImgstoreError. An answer has the
  *   size that was asked for: a cache treats other sizes as absence, the store as CORRUPT. An aborted
- *   signal rejects with its reason.
+ *   signal rejects with its reason. A prefetch may be shed (PrefetchShed) as long as it is unwanted.
  * - put: offers a chunk to a cache; it may decline, and never rejects for a fault of its own.
  *   Resolves when the bytes may be let go. The lowest tier (the store) ignores it: chunks get there
  *   by push alone. Whoever offers has compared the bytes with the id.
@@ -14,6 +14,7 @@
  * - close: waits for writes under way; afterwards nothing is called.
  */
 import type { ChunkId } from '../base/digest.ts';
+import type { Prefetch } from './prefetch.ts';
 
 export interface ChunkSource {
   /** The tier's name in metrics and messages: `l1`, `store`. */
@@ -27,7 +28,9 @@ export interface ChunkSource {
 export interface GetOptions {
   /** The sealed size that the recipe states: 1 to sealedChunkSizeMaxBytes. */
   sizeBytes: number;
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
+  /** Nobody waits for it until this is wanted; undefined if somebody does. */
+  prefetch?: Prefetch | undefined;
 }
 
 export interface SealedHit {

@@ -3,8 +3,9 @@
  * offered to the nearer ones after the answer.
  *
  * Invariants: all but the last are caches, whose faults never fail a read: one line in the log when
- * a cache starts to fail and one when it works again, and the next tier is asked. Only bytes that
- * were compared with their id are offered, so that no tier can poison another.
+ * a cache starts to fail and one when it works again, and the next tier is asked. Not so a prefetch
+ * that a tier sheds: it ends, or full caches would send what nobody waits for to the store. Only
+ * bytes that were compared with their id are offered, so that no tier can poison another.
  */
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -13,6 +14,7 @@ import type { ChunkId } from '../base/digest.ts';
 import { describeError, ImgstoreError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { ChunkSource, GetOptions, SealedHit } from './chunk-source.ts';
+import { PrefetchShed } from './prefetch.ts';
 
 export function tiered(tiers: readonly ChunkSource[], options: { log: Log }): ChunkSource {
   return new TieredSource(tiers, options.log);
@@ -64,6 +66,7 @@ class TieredSource implements ChunkSource {
       return hit;
     } catch (error) {
       options.signal?.throwIfAborted();
+      if (error instanceof PrefetchShed) throw error;
       this.#passOver(cache, error);
       return undefined;
     }

@@ -3,8 +3,8 @@
  * worker's tiers. The caches and the decoded chunks are one for all.
  */
 
-import { Limiter } from '../base/limiter.ts';
 import type { Log } from '../base/log.ts';
+import { Admission } from '../cache/admission.ts';
 import { bounded } from '../cache/bounded.ts';
 import type { ChunkSource } from '../cache/chunk-source.ts';
 import { storeSource } from '../cache/store-source.ts';
@@ -19,6 +19,9 @@ import { Roots } from '../store/roots.ts';
 
 /** Requests to one store at once: enough to hide its latency, few enough not to be a burden. */
 const storeRequestsMax = 32;
+/** Of them for what nobody waits for; and so many of it wait, all that the chunk reader lets pass. */
+const storePrefetchesMax = 8;
+const storePrefetchesWaitingMax = 64;
 /** Chunks of one store being fetched or decoded at once: bounds memory whatever is read. */
 const chunksInFlightMax = 64;
 
@@ -72,7 +75,12 @@ export class Stores {
     const roots = new Roots(await openStore(location, { onTrouble }), {
       onAlarm: message => log('warn', message),
     });
-    const store = bounded(verified(storeSource(roots)), new Limiter(storeRequestsMax));
+    const admission = new Admission({
+      atOnceMax: storeRequestsMax,
+      prefetchAtOnceMax: storePrefetchesMax,
+      prefetchWaitingMax: storePrefetchesWaitingMax,
+    });
+    const store = bounded(verified(storeSource(roots)), admission);
     const tiers = tiered([...caches, store], { log });
     const reader = new ChunkReader(tiers, decoded, { chunksInFlightMax });
     return { roots, catalog: new Catalog(roots, ownerKeys), reader };

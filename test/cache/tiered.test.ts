@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ImgstoreError } from '../../src/base/errors.ts';
-import { Limiter } from '../../src/base/limiter.ts';
 import { silentLog } from '../../src/base/log.ts';
+import { Admission } from '../../src/cache/admission.ts';
 import { bounded } from '../../src/cache/bounded.ts';
 import { coalesced } from '../../src/cache/coalesced.ts';
+import { Prefetch, PrefetchShed } from '../../src/cache/prefetch.ts';
 import { storeSource } from '../../src/cache/store-source.ts';
 import { tiered } from '../../src/cache/tiered.ts';
 import { verified } from '../../src/cache/verified.ts';
@@ -24,7 +25,8 @@ testWrapper('two tiers', source => tiered([new MemorySource('upper'), source], {
 testChunkSource('tiers over a store, as a daemon stacks them', async () => {
   const roots = rootsOf(new MemoryStore());
   const root = await roots.active();
-  const below = bounded(verified(storeSource(roots)), new Limiter(4));
+  const admission = new Admission({ atOnceMax: 4, prefetchAtOnceMax: 1, prefetchWaitingMax: 1 });
+  const below = bounded(verified(storeSource(roots)), admission);
   return {
     source: coalesced(tiered([new MemorySource('l1'), below], { log: silentLog })),
     seed: async ({ id, sealed }) => {
@@ -118,6 +120,16 @@ test('an abort while a cache is asked ends the get: the next tier is not asked',
   abort.abort(new ImgstoreError('UNAVAILABLE', 'Cannot wait: given up'));
   await assert.rejects(get, /given up/);
   assert.deepEqual([store.calls, lines], [[], []]);
+});
+
+test('a prefetch that a cache sheds ends: no line, and the next tier is not asked', async () => {
+  const { faulty, lines, l2, store, source, id } = create();
+  faulty.plan = () => {
+    throw new PrefetchShed('too many wait already');
+  };
+  const get = source.get(id, { sizeBytes, prefetch: new Prefetch() });
+  await assert.rejects(get, PrefetchShed);
+  assert.deepEqual([l2.calls, store.calls, lines], [[], [], []]);
 });
 
 test('drop and put reach every tier', async () => {

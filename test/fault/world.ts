@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { sha256Hex } from '../../src/base/digest.ts';
 import { ImgstoreError } from '../../src/base/errors.ts';
-import { Limiter } from '../../src/base/limiter.ts';
+import { Admission } from '../../src/cache/admission.ts';
 import { bounded } from '../../src/cache/bounded.ts';
 import { storeSource } from '../../src/cache/store-source.ts';
 import { tiered } from '../../src/cache/tiered.ts';
@@ -75,7 +75,8 @@ export class LongReader {
   constructor(store: AnyStore) {
     this.roots = new Roots(store);
     this.catalog = new Catalog(this.roots, heldKeys(ownerKey));
-    const source = bounded(verified(storeSource(this.roots)), new Limiter(8));
+    const admission = new Admission({ atOnceMax: 8, prefetchAtOnceMax: 2, prefetchWaitingMax: 8 });
+    const source = bounded(verified(storeSource(this.roots)), admission);
     const tiers = tiered([new MemorySource('l1', { verified: false }), source], { log: () => {} });
     this.#reader = new ChunkReader(tiers, new DecodedCache(0), { chunksInFlightMax: 8 });
   }
