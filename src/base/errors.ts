@@ -65,6 +65,8 @@ const ioStates: Readonly<Record<string, readonly [state: string, hint: string]>>
   EMFILE: ['too many open files', 'Raise the limit (ulimit -n).'],
   EBUSY: ['it is in use', 'Stop what uses it, then run it again.'],
   ENAMETOOLONG: ['the name is too long', 'Use a shorter one.'],
+  EADDRINUSE: ['the address is in use', 'Use another port, or end what has it.'],
+  EADDRNOTAVAIL: ['this machine does not have that address', 'Use one of its own.'],
 };
 
 /**

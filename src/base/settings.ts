@@ -23,8 +23,16 @@ export interface Settings {
   diskCacheMaxBytes: number;
   /** Decoded chunks in the daemon's memory. */
   memoryCacheMaxBytes: number;
-  /** The servers of the shared cache as they are written, and where; undefined without one. */
-  fleet: { text: string; source: string } | undefined;
+  /** The servers of the shared cache as they are written; undefined without one. */
+  fleet: WrittenSetting | undefined;
+  /** HOST:PORT at which the daemon serves its metrics, as it is written; undefined: nowhere. */
+  metrics: WrittenSetting | undefined;
+}
+
+/** Where it is used it is parsed; `source` is for the message if it is wrong. */
+export interface WrittenSetting {
+  text: string;
+  source: string;
 }
 
 const configSizeMaxBytes = 64 * KiB;
@@ -53,16 +61,23 @@ export function loadSettings(flags: SettingFlags, env: NodeJS.ProcessEnv): Setti
     runDirectory: join(home, 'run'),
     diskCacheMaxBytes: config.diskCacheMaxBytes ?? diskCacheDefaultBytes,
     memoryCacheMaxBytes: config.memoryCacheMaxBytes ?? memoryCacheDefaultBytes,
-    fleet: fleetOf(env, config, configPath),
+    fleet: written('fleet', env, config, configPath),
+    metrics: written('metrics', env, config, configPath),
   };
 }
 
-function fleetOf(env: NodeJS.ProcessEnv, config: Config, configPath: string): Settings['fleet'] {
-  const text = env['IMGSTORE_FLEET'];
-  if (text) return { text, source: 'IMGSTORE_FLEET' };
+function written(
+  name: 'fleet' | 'metrics',
+  env: NodeJS.ProcessEnv,
+  config: Config,
+  configPath: string,
+): WrittenSetting | undefined {
+  const variable = `IMGSTORE_${name.toUpperCase()}`;
+  const text = env[variable];
+  if (text) return { text, source: variable };
   // Set and empty: without the one of the file.
-  if (text !== undefined || config.fleet === undefined) return undefined;
-  return { text: config.fleet, source: configPath };
+  if (text !== undefined || config[name] === undefined) return undefined;
+  return { text: config[name], source: configPath };
 }
 
 /** The daemon has another working directory, so a path must not depend on it. */
@@ -94,6 +109,7 @@ function defaultHome(env: NodeJS.ProcessEnv): string {
 interface Config {
   store?: string;
   fleet?: string;
+  metrics?: string;
   diskCacheMaxBytes?: number;
   memoryCacheMaxBytes?: number;
 }
@@ -121,7 +137,7 @@ function readConfig(path: string): Config {
 function checkConfig(path: string, document: Record<string, unknown>): Config {
   const config: Config = {};
   for (const [name, value] of Object.entries(document)) {
-    if (name === 'store' || name === 'fleet') {
+    if (name === 'store' || name === 'fleet' || name === 'metrics') {
       if (typeof value !== 'string' || value === '') throw wrong(path, `${name} is not a text`);
       config[name] = value;
     } else if (name === 'diskCacheMaxBytes' || name === 'memoryCacheMaxBytes') {
@@ -138,6 +154,6 @@ function checkConfig(path: string, document: Record<string, unknown>): Config {
 
 function wrong(path: string, state: string): ImgstoreError {
   return new ImgstoreError('USAGE', `Cannot use ${path}: ${state}`, {
-    hint: 'Known settings are store, fleet, diskCacheMaxBytes and memoryCacheMaxBytes.',
+    hint: 'Known settings are store, fleet, metrics, diskCacheMaxBytes and memoryCacheMaxBytes.',
   });
 }

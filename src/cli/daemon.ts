@@ -85,6 +85,12 @@ async function status(client: DaemonClient): Promise<CommandResult> {
     ['memory', formatBytes(answer.memoryBytes)],
     ['decoded chunks', formatBytes(answer.memoryCacheBytes)],
     ['disk cache', formatBytes(answer.diskCacheBytes)],
+    ['metrics', describeMetrics(answer)],
   ]);
   return { data: { running: true, ...answer }, text };
+}
+
+function describeMetrics({ metrics }: DaemonStatus): string {
+  if (metrics === null) return 'on the control socket';
+  return metrics.problem ?? `http://${metrics.address}/metrics`;
 }

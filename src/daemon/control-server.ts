@@ -7,7 +7,14 @@ import { describeError, ImgstoreError, ioError } from '../base/errors.ts';
 import { KiB } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import { checkMountRequest } from './mount-request.ts';
-import type { DaemonStatus, MountInfo, MountRequest, WireError } from './protocol.ts';
+import {
+  type DaemonStatus,
+  type Figures,
+  type MountInfo,
+  type MountRequest,
+  metricsContentType,
+  type WireError,
+} from './protocol.ts';
 
 /** What the daemon does behind the API; protocol.ts has a line for each. */
 export interface Control {
@@ -20,6 +27,7 @@ export interface Control {
   release(id: string): Promise<void>;
   mounts(): MountInfo[];
   status(): DaemonStatus;
+  figures(): Figures;
   metrics(): string;
   /** From now on the daemon does not end by itself. */
   stay(): void;
@@ -96,8 +104,10 @@ async function answer(
       return send(response, control.mounts());
     case 'GET /status':
       return send(response, control.status());
+    case 'GET /figures':
+      return send(response, control.figures());
     case 'GET /metrics':
-      response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' });
+      response.writeHead(200, { 'content-type': metricsContentType });
       response.end(control.metrics());
       return;
     case 'POST /stay':

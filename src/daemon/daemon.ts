@@ -10,14 +10,16 @@ import type { Log } from '../base/log.ts';
 import type { Settings } from '../base/settings.ts';
 import { DiskCache } from '../cache/disk-cache.ts';
 import type { FleetSource } from '../cache/fleet/fleet-source.ts';
+import { metered, TierMeter } from '../cache/metered.ts';
 import { unmount } from '../fuse/mount.ts';
 import { FuseServer } from '../fuse/server.ts';
 import { DecodedCache } from '../image/decoded-cache.ts';
 import { ownerKeys } from '../keys/owner-keys.ts';
 import type { Control } from './control-server.ts';
 import { formatMetrics } from './metrics.ts';
+import type { MetricsServer } from './metrics-server.ts';
 import { MountTable, mountTableFolder } from './mount-table.ts';
-import type { DaemonStatus, MountInfo, MountRequest } from './protocol.ts';
+import type { DaemonStatus, Figures, MountInfo, MountRequest } from './protocol.ts';
 import { recover } from './recover.ts';
 import { Stores } from './stores.ts';
 import { Worker } from './worker.ts';
@@ -38,6 +40,7 @@ interface Parts {
   diskCache: DiskCache;
   fleet: FleetSource | undefined;
   decoded: DecodedCache;
+  meters: readonly TierMeter[];
 }
 
 export class Daemon implements Control {
@@ -46,6 +49,7 @@ export class Daemon implements Control {
   readonly #startedMs = performance.now();
   readonly #wanted = Promise.withResolvers<void>();
   readonly #closed = Promise.withResolvers<void>();
+  #metricsServer: MetricsServer | undefined;
   #mayExit: boolean;
 
   private constructor(parts: Parts, options: DaemonOptions) {
@@ -58,6 +62,7 @@ export class Daemon implements Control {
   static async open(options: DaemonOptions): Promise<Daemon> {
     const { settings, env, log } = options;
     // What may be refused comes first: it must not leave a FUSE mount behind.
+    const serveMetrics = await metricsServer(options);
     const fleet = await openFleet(options);
     const diskCache = new DiskCache({
       folder: settings.cacheDirectory,
@@ -67,7 +72,9 @@ export class Daemon implements Control {
     const decoded = new DecodedCache(settings.memoryCacheMaxBytes);
     const directory = settings.keysDirectory;
     const keys = ownerKeys({ directory, env, create: false });
-    const caches = fleet === undefined ? [diskCache] : [diskCache, fleet];
+    const tiers = fleet === undefined ? [diskCache] : [diskCache, fleet];
+    const meters = tiers.map(({ tier }) => new TierMeter(tier));
+    const caches = tiers.map((tier, index) => metered(tier, meters[index]!));
     const stores = new Stores({ caches, decoded, ownerKeys: keys, log });
     try {
       const table = await MountTable.open(mountTableFolder(settings.runDirectory));
@@ -76,7 +83,9 @@ export class Daemon implements Control {
       await mkdir(mountPoint, { recursive: true, mode: 0o700 });
       const fuse = await FuseServer.mount({ mountPoint, log });
       const worker = new Worker({ table, stores, fuse, log });
-      return new Daemon({ fuse, worker, diskCache, fleet, decoded }, options);
+      const daemon = new Daemon({ fuse, worker, diskCache, fleet, decoded, meters }, options);
+      daemon.#metricsServer = serveMetrics?.(() => daemon.metrics());
+      return daemon;
     } catch (error) {
       await diskCache.close();
       await fleet?.close();
@@ -117,11 +126,23 @@ export class Daemon implements Control {
       memoryBytes: process.memoryUsage.rss(),
       memoryCacheBytes: decoded.sizeBytes,
       diskCacheBytes: diskCache.stats().bytes,
+      metrics: this.#metricsServer?.state ?? null,
+    };
+  }
+
+  figures(): Figures {
+    const { meters, diskCache, fleet } = this.#parts;
+    return {
+      status: this.status(),
+      tiers: meters.map(meter => meter.figures()),
+      diskCache: diskCache.stats(),
+      fleet: fleet?.stats() ?? null,
+      mounts: this.mounts(),
     };
   }
 
   metrics(): string {
-    return formatMetrics(this.status(), this.mounts(), this.#parts.fleet?.stats());
+    return formatMetrics(this.figures());
   }
 
   stay(): void {
@@ -158,6 +179,7 @@ export class Daemon implements Control {
       await diskCache.close();
       await fleet?.close();
     } finally {
+      this.#metricsServer?.close();
       this.#closed.resolve();
     }
   }
@@ -172,6 +194,14 @@ async function openFleet({ settings, log }: DaemonOptions): Promise<FleetSource 
   ]);
   const { text, source } = settings.fleet;
   return new fleet.FleetSource({ ...parseFleet(text, source), log });
+}
+
+/** As openFleet; the server is to be made when there are metrics to serve. */
+async function metricsServer({ settings, log }: DaemonOptions) {
+  if (settings.metrics === undefined) return undefined;
+  const server = await import('./metrics-server.ts');
+  const address = server.parseListenAddress(settings.metrics);
+  return (text: () => string) => new server.MetricsServer({ address, text, log });
 }
 
 /** Something may still use a disk that went out of sight: it gets errors from now on. */

@@ -1,116 +1,180 @@
-/** The daemon's counters in Prometheus' text format, version 0.0.4. */
+/**
+ * The daemon's figures as metrics. Names are the interface to dashboards and alerts: they are listed
+ * in docs/operating-caches.md, and do not change. Labels are bounded: tiers, outcomes and nodes are
+ * few, and of mounts so many are listed that a scrape stays at some megabytes.
+ */
 
+import type { DiskCacheStats } from '../cache/disk-cache.ts';
 import type { FleetStats } from '../cache/fleet/fleet-source.ts';
 import type { NodeStats } from '../cache/fleet/node.ts';
-import type { DaemonStatus, MountInfo } from './protocol.ts';
+import { getOutcomes, type TierFigures } from '../cache/metered.ts';
+import { type Labels, MetricsText, type Sample } from './metrics-text.ts';
+import type { DaemonStatus, Figures, MountInfo } from './protocol.ts';
 
-interface Metric {
-  name: string;
-  type: 'counter' | 'gauge';
-  help: string;
-  value: (mount: MountInfo) => number;
+/** The oldest: a mount that is listed stays so until it ends. */
+export const mountsListedMax = 200;
+
+const breakerStates: Readonly<Record<NodeStats['breaker'], number>> = {
+  closed: 0,
+  'half-open': 1,
+  open: 2,
+};
+
+export function formatMetrics(figures: Figures): string {
+  const text = new MetricsText();
+  addStatus(text, figures.status);
+  addTiers(text, figures.tiers);
+  addDiskCache(text, figures.diskCache);
+  if (figures.fleet !== null) {
+    addFleet(text, figures.fleet);
+    addNodes(text, figures.fleet.nodes);
+  }
+  addMounts(text, figures.mounts);
+  return text.toString();
 }
 
-const perMount: readonly Metric[] = [
-  {
-    name: 'imgstore_mount_reads_total',
-    type: 'counter',
-    help: 'Reads of the disk by the kernel.',
-    value: mount => mount.reads,
-  },
-  {
-    name: 'imgstore_mount_read_bytes_total',
-    type: 'counter',
-    help: 'Bytes of the disk read by the kernel.',
-    value: mount => mount.bytesRead,
-  },
-  {
-    name: 'imgstore_mount_read_errors_total',
-    type: 'counter',
-    help: 'Chunks that could not be had when they were read.',
-    value: mount => mount.readErrors,
-  },
-  {
-    name: 'imgstore_mount_chunks_fetched_total',
-    type: 'counter',
-    help: 'Chunks fetched from the store.',
-    value: mount => mount.chunksFetched,
-  },
-  {
-    name: 'imgstore_mount_stored_bytes_fetched_total',
-    type: 'counter',
-    help: 'Sealed bytes fetched from the store.',
-    value: mount => mount.storedBytesFetched,
-  },
-  {
-    name: 'imgstore_mount_disk_bytes',
-    type: 'gauge',
-    help: 'Size of the disk.',
-    value: mount => mount.diskBytes,
-  },
-];
-
-export function formatMetrics(
-  status: DaemonStatus,
-  mounts: readonly MountInfo[],
-  fleet?: FleetStats,
-): string {
-  const lines: string[] = [];
-  const head = (name: string, type: string, help: string) =>
-    lines.push(`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`);
-  const gauge = (name: string, help: string, value: number) => {
-    head(name, 'gauge', help);
-    lines.push(`${name} ${value}`);
-  };
-  gauge('imgstore_mounts', 'Images mounted.', status.mounts);
-  gauge('imgstore_resident_memory_bytes', 'Resident memory of the daemon.', status.memoryBytes);
-  gauge('imgstore_memory_cache_bytes', 'Decoded chunks in memory.', status.memoryCacheBytes);
-  gauge('imgstore_disk_cache_bytes', "Sealed chunks on this worker's disk.", status.diskCacheBytes);
-  for (const { name, type, help, value } of perMount) {
-    head(name, type, help);
-    for (const mount of mounts) lines.push(`${name}{${labels(mount)}} ${value(mount)}`);
-  }
-  const hits = 'imgstore_mount_hits_total';
-  head(hits, 'counter', 'Chunk look-ups by the tier that answered.');
-  for (const mount of mounts) {
-    for (const [tier, count] of Object.entries(mount.hits)) {
-      lines.push(`${hits}{${labels(mount)},tier="${escapeLabel(tier)}"} ${count}`);
-    }
-  }
-  if (fleet !== undefined) lines.push(...fleetLines(fleet));
-  return `${lines.join('\n')}\n`;
+function addStatus(text: MetricsText, status: DaemonStatus): void {
+  text.gauge('imgstore_mounts', 'Images mounted.', status.mounts);
+  text.gauge('imgstore_uptime_seconds', 'Age of the daemon.', status.uptimeSeconds);
+  text.gauge(
+    'imgstore_resident_memory_bytes',
+    'Resident memory of the daemon.',
+    status.memoryBytes,
+  );
+  text.gauge('imgstore_memory_cache_bytes', 'Decoded chunks in memory.', status.memoryCacheBytes);
 }
 
-function* fleetLines(fleet: FleetStats): Generator<string, void, undefined> {
+function addTiers(text: MetricsText, tiers: readonly TierFigures[]): void {
+  text.histograms(
+    'imgstore_tier_get_seconds',
+    'Chunks asked of a tier, by what came of it. shed: a prefetch for which there was no room.',
+    tiers.flatMap(({ tier, gets }) =>
+      getOutcomes.map(outcome => [{ tier, outcome }, gets[outcome]] as const),
+    ),
+  );
+  const each = (value: (figures: TierFigures) => number): Sample[] =>
+    tiers.map(figures => [{ tier: figures.tier }, value(figures)]);
+  text.counters(
+    'imgstore_tier_hit_bytes_total',
+    'Sealed bytes that a tier gave.',
+    each(({ hitBytes }) => hitBytes),
+  );
+  text.counters(
+    'imgstore_tier_drops_total',
+    'Chunks that a tier was told to forget since a copy was wrong.',
+    each(({ drops }) => drops),
+  );
+  text.gauges(
+    'imgstore_tier_in_flight',
+    'Chunks that a tier is being asked for.',
+    each(({ inFlight }) => inFlight),
+  );
+}
+
+function addDiskCache(text: MetricsText, stats: DiskCacheStats): void {
+  text.gauge('imgstore_disk_cache_bytes', "Sealed chunks on this worker's disk.", stats.bytes);
+  text.gauge('imgstore_disk_cache_max_bytes', 'Their bound.', stats.sizeMaxBytes);
+  text.gauge('imgstore_disk_cache_chunks', 'Their number.', stats.entries);
+  text.counter(
+    'imgstore_disk_cache_evicted_total',
+    'Chunks that gave way to others.',
+    stats.evicted,
+  );
+  text.counter(
+    'imgstore_disk_cache_declined_total',
+    'Chunks not kept: too many at once, the disk failed, or the scan was under way.',
+    stats.declined,
+  );
+  text.gauge(
+    'imgstore_disk_cache_scanning',
+    'Whether what earlier daemons left is still being looked up.',
+    Number(stats.scanning),
+  );
+}
+
+function addFleet(text: MetricsText, fleet: FleetStats): void {
   for (const [name, help, value] of [
     ['hits', 'Chunks that the shared cache gave.', fleet.hits],
     ['misses', 'Chunks that it was asked for and did not give.', fleet.misses],
+    ['turned_away', 'Misses because too many reads waited already.', fleet.turnedAway],
     ['degraded', 'Hits for which a node did not give its shard.', fleet.degraded],
+    ['repairs', 'Degraded hits after which shards were stored again.', fleet.repairs],
     ['puts', 'Chunks stored in it.', fleet.puts],
     ['puts_declined', 'Chunks not stored in it: too many at once.', fleet.putsDeclined],
   ] as const) {
-    yield `# HELP imgstore_fleet_${name}_total ${help}`;
-    yield `# TYPE imgstore_fleet_${name}_total counter`;
-    yield `imgstore_fleet_${name}_total ${value}`;
+    text.counter(`imgstore_fleet_${name}_total`, help, value);
   }
-  for (const [name, help, count] of [
-    ['answered', 'Shards that the node gave.', (node: NodeStats) => node.answered],
+  text.gauge('imgstore_fleet_reading', 'Reads that ask nodes.', fleet.reading);
+  text.gauge('imgstore_fleet_waiting', 'Reads that wait for their turn.', fleet.waiting);
+  text.gauge('imgstore_fleet_pending_bytes', 'Chunks that wait to be stored.', fleet.pendingBytes);
+}
+
+function addNodes(text: MetricsText, nodes: readonly NodeStats[]): void {
+  const each = (value: (node: NodeStats) => number): Sample[] =>
+    nodes.map(node => [{ node: node.name }, value(node)]);
+  text.gauges(
+    'imgstore_fleet_node_breaker',
+    "The node's circuit breaker: 0 closed, 1 half open, 2 open.",
+    each(({ breaker }) => breakerStates[breaker]),
+  );
+  for (const [name, help, value] of [
+    ['asked', 'Shards that the node was asked for.', (node: NodeStats) => node.asked],
+    ['answered', 'Shards that it gave.', (node: NodeStats) => node.answered],
     ['absent', 'Shards that it did not have.', (node: NodeStats) => node.absent],
     ['failed', 'Requests without an answer in time.', (node: NodeStats) => node.failed],
     ['opened', 'Times that its circuit breaker opened.', (node: NodeStats) => node.opened],
+    ['stored', 'Shards that it took.', (node: NodeStats) => node.stored],
+    ['refused', 'Shards that it did not take.', (node: NodeStats) => node.refused],
   ] as const) {
-    yield `# HELP imgstore_fleet_node_${name}_total ${help}`;
-    yield `# TYPE imgstore_fleet_node_${name}_total counter`;
-    for (const node of fleet.nodes) {
-      yield `imgstore_fleet_node_${name}_total{node="${escapeLabel(node.name)}"} ${count(node)}`;
-    }
+    text.counters(`imgstore_fleet_node_${name}_total`, help, each(value));
   }
+  text.counters(
+    'imgstore_fleet_node_wrong_total',
+    'Answers of the node that were no shard of the chunk.',
+    nodes.flatMap(({ name, wrong }) =>
+      Object.entries(wrong).map(([kind, count]) => [{ node: name, kind }, count] as const),
+    ),
+  );
 }
 
-function labels({ id, name, dir }: MountInfo): string {
-  return `mount="${id}",name="${escapeLabel(name)}",dir="${escapeLabel(dir)}"`;
+function addMounts(text: MetricsText, mounts: readonly MountInfo[]): void {
+  const listed = mounts.slice(0, mountsListedMax);
+  text.gauge(
+    'imgstore_mounts_unlisted',
+    'Mounts that have no metrics of their own: there are too many.',
+    mounts.length - listed.length,
+  );
+  const each = (value: (mount: MountInfo) => number): Sample[] =>
+    listed.map(mount => [labelsOf(mount), value(mount)]);
+  for (const [name, help, value] of [
+    ['reads', 'Reads of the disk by the kernel.', (mount: MountInfo) => mount.reads],
+    ['read_bytes', 'Bytes of the disk read by the kernel.', (mount: MountInfo) => mount.bytesRead],
+    ['read_errors', 'Reads that failed.', (mount: MountInfo) => mount.readErrors],
+    ['chunks_fetched', 'Chunks fetched from the store.', (mount: MountInfo) => mount.chunksFetched],
+    [
+      'stored_bytes_fetched',
+      'Sealed bytes fetched from the store.',
+      (mount: MountInfo) => mount.storedBytesFetched,
+    ],
+  ] as const) {
+    text.counters(`imgstore_mount_${name}_total`, help, each(value));
+  }
+  text.counters(
+    'imgstore_mount_hits_total',
+    'Chunk look-ups by the tier that answered.',
+    listed.flatMap(mount =>
+      Object.entries(mount.hits).map(
+        ([tier, count]) => [{ ...labelsOf(mount), tier }, count] as const,
+      ),
+    ),
+  );
+  text.gauges(
+    'imgstore_mount_disk_bytes',
+    'Size of the disk.',
+    each(mount => mount.diskBytes),
+  );
 }
 
-function escapeLabel(text: string): string {
-  return text.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n');
+function labelsOf({ id, name, dir }: MountInfo): Labels {
+  return { mount: id, name, dir };
 }

@@ -8,11 +8,16 @@
  *   DELETE /mounts?dir=DIR  &force=1 also what is in use → {}
  *   GET    /mounts          → MountInfo[]
  *   GET    /status          → DaemonStatus
- *   GET    /metrics         Prometheus' text format
+ *   GET    /figures         → Figures
+ *   GET    /metrics         the same in Prometheus' text format
  *   POST   /stay            the daemon no longer ends by itself → {}
  *   POST   /stop            ?force=1 unmounts everything first → {} when all is done
  */
 
+import type { DiskCacheStats } from '../cache/disk-cache.ts';
+import type { FleetStats } from '../cache/fleet/fleet-source.ts';
+import type { TierFigures } from '../cache/metered.ts';
+import type { MetricsServerState } from './metrics-server.ts';
 import type { MountAs, MountRecord } from './mount-table.ts';
 
 export interface MountRequest {
@@ -67,6 +72,18 @@ export interface DaemonStatus {
   memoryBytes: number;
   memoryCacheBytes: number;
   diskCacheBytes: number;
+  /** Where metrics are served besides the socket. */
+  metrics: MetricsServerState | null;
+}
+
+/** Everything that is counted, since the daemon started. */
+export interface Figures {
+  status: DaemonStatus;
+  /** Of all mounts and stores, the nearest first. */
+  tiers: TierFigures[];
+  diskCache: DiskCacheStats;
+  fleet: FleetStats | null;
+  mounts: MountInfo[];
 }
 
 export interface WireError {
@@ -74,6 +91,8 @@ export interface WireError {
   message: string;
   hint?: string;
 }
+
+export const metricsContentType = 'text/plain; version=0.0.4; charset=utf-8';
 
 /** sockaddr_un has 108 bytes for the path and its NUL; see unix(7). */
 export const socketPathMaxBytes = 107;

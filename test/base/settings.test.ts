@@ -35,6 +35,19 @@ test('flags win over the environment, which wins over config.json, which wins ov
   );
 });
 
+test('metrics are named by the environment or config.json, and an empty variable is none', t => {
+  const home = temporaryHome(t, '{"metrics": "127.0.0.1:9464"}');
+  const source = join(home, 'config.json');
+  assert.deepEqual(loadSettings({ home }, {}).metrics, { text: '127.0.0.1:9464', source });
+  const env = { IMGSTORE_METRICS: '[::1]:1' };
+  assert.deepEqual(loadSettings({ home }, env).metrics, {
+    text: '[::1]:1',
+    source: 'IMGSTORE_METRICS',
+  });
+  assert.equal(loadSettings({ home }, { IMGSTORE_METRICS: '' }).metrics, undefined);
+  assert.equal(loadSettings({ home: temporaryHome(t) }, {}).metrics, undefined);
+});
+
 test('a relative store is of the caller, or of the home if config.json names it', t => {
   const home = temporaryHome(t, '{"store": "elsewhere"}');
   assert.equal(loadSettings({ home }, {}).store, join(home, 'elsewhere'));
@@ -58,6 +71,7 @@ test('what is empty or wrong is said', t => {
     'no json',
     '[]',
     '{"store": ""}',
+    '{"metrics": 9464}',
     '{"cache": 1}',
     '{"diskCacheMaxBytes": 1000000}',
     '{"memoryCacheMaxBytes": 0}',

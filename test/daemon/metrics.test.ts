@@ -1,107 +1,115 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { formatMetrics } from '../../src/daemon/metrics.ts';
-import type { DaemonStatus, MountInfo } from '../../src/daemon/protocol.ts';
+import { bucketBoundsMs, Histogram } from '../../src/base/histogram.ts';
+import { silentLog } from '../../src/base/log.ts';
+import { FleetSource } from '../../src/cache/fleet/fleet-source.ts';
+import { formatMetrics, mountsListedMax } from '../../src/daemon/metrics.ts';
+import { MetricsText } from '../../src/daemon/metrics-text.ts';
+import type { Figures } from '../../src/daemon/protocol.ts';
+import { type MetricSample, parseMetrics } from '../support/metrics-parser.ts';
 import { createTestHome, runChecked } from '../support/processes.ts';
 import { pushSmallImage } from '../support/small-images.ts';
+import { idleFigures, idleMount } from './figures.ts';
 
-interface Sample {
-  name: string;
-  labels: Record<string, string>;
-  value: number;
+/** Whose packages are Debian's; another python3 may be first on the path. */
+const debianPython = '/usr/bin/python3';
+
+/** Samples as Prometheus' own client for Python reads them; it fails where it cannot. */
+async function judge(text: string): Promise<MetricSample[]> {
+  const script = `
+import sys, json
+from prometheus_client.parser import text_string_to_metric_families as parse
+samples = [s for f in parse(sys.stdin.read()) for s in f.samples]
+print(json.dumps([{'name': s.name, 'labels': s.labels, 'value': s.value} for s in samples]))
+`;
+  const { stdout } = await runChecked(debianPython, ['-c', script], { input: text });
+  return JSON.parse(stdout) as MetricSample[];
 }
 
-/**
- * Reads the text format as its definition has it, and holds what it demands: HELP and TYPE before
- * the samples of a metric, all of those together, each label once, a final line end.
- */
-function parseMetrics(text: string): Sample[] {
-  assert.ok(text.endsWith('\n'));
-  const samples: Sample[] = [];
-  const types = new Map<string, string>();
-  for (const line of text.slice(0, -1).split('\n')) {
-    const comment = /^# (HELP|TYPE) ([a-z_]+) (.+)$/.exec(line);
-    if (comment !== null) {
-      const [, kind, name, rest] = comment;
-      if (kind === 'TYPE') {
-        assert.ok(!types.has(name!), `one TYPE for ${name}`);
-        assert.match(rest!, /^(counter|gauge)$/);
-        types.set(name!, rest!);
-      }
-      continue;
-    }
-    const sample = /^([a-z_]+)(?:\{(.*)\})? (-?[0-9.e+]+)$/.exec(line);
-    assert.ok(sample !== null, `a sample: ${line}`);
-    const [, name, labelText = '', value] = sample;
-    assert.equal([...types.keys()].at(-1), name, 'samples follow their TYPE');
-    assert.equal(types.get(name!) === 'counter', name!.endsWith('_total'));
-    const labels: Record<string, string> = {};
-    const rest = labelText.replace(
-      /([a-z]+)="((?:[^"\\\n]|\\[\\"n])*)"(?:,|$)/g,
-      (_, key, text) => {
-        assert.ok(!(key in labels));
-        labels[key] = text.replace(/\\(.)/g, (_: string, c: string) => (c === 'n' ? '\n' : c));
-        return '';
-      },
-    );
-    assert.equal(rest, '', `labels: ${labelText}`);
-    samples.push({ name: name!, labels, value: Number(value) });
-  }
-  return samples;
-}
-
-const status: DaemonStatus = {
-  pid: 1,
-  mounts: 1,
-  uptimeSeconds: 2,
-  memoryBytes: 3,
-  memoryCacheBytes: 4,
-  diskCacheBytes: 5,
-};
-
-const mount: MountInfo = {
-  id: '',
-  name: '',
-  dir: '',
-  store: '',
-  recipe: '',
-  folder: '',
-  as: 'erofs',
-  rw: false,
-  via: null,
-  configText: null,
-  diskBytes: 0,
-  storedBytes: 0,
-  reads: 0,
-  bytesRead: 0,
-  readErrors: 0,
-  chunks: 0,
-  chunksFetched: 0,
-  storedBytesFetched: 0,
-  hits: {},
-  mountMs: 0,
-};
-
-test('label values are escaped', () => {
-  const dir = '/a "quoted" \\ back\nslash {x="y"}';
-  const named = { id: 'm1', name: 'n:latest', dir };
-  const samples = parseMetrics(
-    formatMetrics(status, [{ ...mount, ...named, reads: 7, hits: { 'a"b': 2 } }]),
-  );
-  const reads = samples.find(({ name }) => name === 'imgstore_mount_reads_total');
-  assert.deepEqual(reads, {
-    name: 'imgstore_mount_reads_total',
-    labels: { mount: 'm1', name: 'n:latest', dir },
-    value: 7,
+async function fleetFigures(): Promise<Figures> {
+  const nodes = ['a', 'b "c"'].map((name, index) => ({
+    name,
+    host: '127.0.0.1',
+    port: 1 + index,
+    weight: 1,
+    domain: name,
+  }));
+  const fleet = new FleetSource({
+    nodes,
+    shape: { dataShards: 1, parityShards: 1 },
+    log: silentLog,
   });
-  const hits = samples.find(({ name }) => name === 'imgstore_mount_hits_total');
-  assert.equal(hits?.labels['tier'], 'a"b');
+  const stats = fleet.stats();
+  await fleet.close();
+  return { ...idleFigures, fleet: stats };
+}
+
+test('label values are escaped', async () => {
+  const dir = '/a "quoted" \\ back\nslash {x="y"} \u00e9';
+  const mount = { ...idleMount, name: 'n:latest', dir, reads: 7, hits: { 'a"b': 2 } };
+  const text = formatMetrics({ ...idleFigures, mounts: [mount] });
+  for (const samples of [parseMetrics(text), await judge(text)]) {
+    const reads = samples.find(({ name }) => name === 'imgstore_mount_reads_total');
+    assert.deepEqual(reads, {
+      name: 'imgstore_mount_reads_total',
+      labels: { mount: 'm1', name: 'n:latest', dir },
+      value: 7,
+    });
+    const hits = samples.find(({ name }) => name === 'imgstore_mount_hits_total');
+    assert.equal(hits?.labels['tier'], 'a"b');
+  }
 });
 
-test('without mounts there are the totals', () => {
-  const samples = parseMetrics(formatMetrics({ ...status, mounts: 0 }, []));
-  assert.equal(samples.find(({ name }) => name === 'imgstore_mounts')?.value, 0);
+test('a histogram is in seconds, cumulative, and ends with +Inf', async () => {
+  const histogram = new Histogram();
+  for (const durationMs of [0.01, 0.05, 3, 3, 250, 1e6]) histogram.observe(durationMs);
+  const text = new MetricsText();
+  text.histograms('a_seconds', 'Times.', [[{ tier: 'l1' }, histogram.figures()]]);
+  for (const samples of [parseMetrics(String(text)), await judge(String(text))]) {
+    const bucket = (le: string) =>
+      samples.find(({ name, labels }) => name === 'a_seconds_bucket' && labels['le'] === le)?.value;
+    assert.equal(bucket('0.00005'), 2);
+    assert.equal(bucket('0.002'), 2);
+    assert.equal(bucket('0.005'), 4);
+    assert.equal(bucket('0.5'), 5);
+    assert.equal(bucket('30'), 5);
+    assert.equal(bucket('+Inf'), 6);
+    assert.equal(samples.find(({ name }) => name === 'a_seconds_count')?.value, 6);
+    assert.equal(samples.find(({ name }) => name === 'a_seconds_sum')?.value, 1000.25606);
+    assert.equal(samples.length, bucketBoundsMs.length + 3);
+  }
+});
+
+test('a foreign parser reads the same samples, with a fleet, with mounts and without', async () => {
+  const busy = { ...(await fleetFigures()), mounts: [idleMount] };
+  for (const figures of [idleFigures, busy]) {
+    const text = formatMetrics(figures);
+    assert.deepEqual(await judge(text), parseMetrics(text));
+  }
+  const samples = parseMetrics(formatMetrics(busy));
+  const breakers = samples.filter(({ name }) => name === 'imgstore_fleet_node_breaker');
+  assert.deepEqual(
+    breakers.map(({ labels, value }) => [labels['node'], value]),
+    [
+      ['a', 0],
+      ['b "c"', 0],
+    ],
+  );
+  const kinds = samples.filter(({ name }) => name === 'imgstore_fleet_node_wrong_total');
+  assert.equal(kinds.length, 2 * 4);
+});
+
+test('however many mounts there are, so many are listed', () => {
+  const mounts = Array.from({ length: mountsListedMax + 7 }, (_, i) => ({
+    ...idleMount,
+    id: `m${i}`,
+  }));
+  const samples = parseMetrics(formatMetrics({ ...idleFigures, mounts }));
+  const reads = samples.filter(({ name }) => name === 'imgstore_mount_reads_total');
+  assert.equal(reads.length, mountsListedMax);
+  assert.equal(reads[0]?.labels['mount'], 'm0', 'the oldest');
+  assert.equal(samples.find(({ name }) => name === 'imgstore_mounts_unlisted')?.value, 7);
 });
 
 test('the daemon serves them on its socket', async context => {
@@ -115,11 +123,17 @@ test('the daemon serves them on its socket', async context => {
   const [head, body] = (await runChecked('curl', args)).stdout.split('\r\n\r\n');
   assert.match(head!, /content-type: text\/plain; version=0\.0\.4/i);
   const samples = parseMetrics(body!);
-  const value = (name: string) => samples.find(sample => sample.name === name)?.value;
+  const value = (name: string, labels: Record<string, string> = {}) =>
+    samples.find(
+      sample =>
+        sample.name === name &&
+        Object.entries(labels).every(([label, text]) => sample.labels[label] === text),
+    )?.value;
   assert.equal(value('imgstore_mounts'), 1);
   assert.ok(value('imgstore_mount_chunks_fetched_total')! >= 2);
   assert.ok(value('imgstore_mount_read_bytes_total')! >= 1_500_000);
   assert.equal(value('imgstore_mount_read_errors_total'), 0);
-  const tiers = samples.filter(({ name }) => name === 'imgstore_mount_hits_total');
-  assert.ok(tiers.some(({ labels, value }) => labels['tier'] === 'store' && value >= 2));
+  assert.ok(value('imgstore_mount_hits_total', { tier: 'store' })! >= 2);
+  const gets = 'imgstore_tier_get_seconds_count';
+  assert.ok(value(gets, { tier: 'l1', outcome: 'miss' })! >= 2);
 });
