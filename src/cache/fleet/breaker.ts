@@ -15,6 +15,8 @@ export interface BreakerOptions {
   nowMs: () => number;
   /** 0 to below 1. */
   random: () => number;
+  /** Good ones that close it; 3 unless told. */
+  probesInARow?: number;
 }
 
 export type BreakerState = 'closed' | 'open' | 'half-open';
@@ -25,7 +27,7 @@ export type Outcome = 'good' | 'bad' | 'unknown';
 const consecutiveFailuresMax = 5;
 /** Of the latest so many outcomes, as soon as there are enough, less than half may be bad. */
 const windowOutcomes = 40;
-const probesInARow = 3;
+const probesInARowDefault = 3;
 /** Twice what is waited at least: half of each wait is the same for all, the rest is chance. */
 const probeBackOff: BackOff = { waitFirstMs: 500, waitMaxMs: 15_000 };
 
@@ -89,7 +91,12 @@ export class CircuitBreaker {
     assert(this.#isProbing, 'a probe ends once');
     this.#isProbing = false;
     if (outcome === 'bad') this.#open();
-    else if (outcome === 'good' && ++this.#goodProbes === probesInARow) this.#close();
+    else if (outcome === 'good') this.#pass();
+  }
+
+  #pass(): void {
+    const { probesInARow = probesInARowDefault } = this.#options;
+    if (++this.#goodProbes === probesInARow) this.#close();
   }
 
   #open(): void {

@@ -16,6 +16,7 @@ import { type BackOff, backOffMs } from '../../base/retry.ts';
 import {
   type AnswerLine,
   AnswerParser,
+  addRequest,
   deleteRequest,
   getRequest,
   ProtocolFault,
@@ -75,7 +76,7 @@ interface Request {
   answer: Answer | undefined;
 }
 
-type Answer = ReadAnswer | 'done' | 'refused';
+type Answer = ReadAnswer | 'done' | 'not stored' | 'refused';
 
 interface FaultDetails {
   code?: 'UNAVAILABLE' | 'BUSY';
@@ -132,6 +133,19 @@ export class MemcachedClient {
       ...value,
       valueEnd,
     ]);
+    return answer === 'done' ? 'stored' : 'refused';
+  }
+
+  /** An empty value, if the key is free. The last of its seconds may be cut short. */
+  async add(
+    key: string,
+    { lifetimeSeconds, timeoutMs }: { lifetimeSeconds: number; timeoutMs: number },
+  ): Promise<'stored' | 'taken' | 'refused'> {
+    const answer = await this.#request(0, timeoutMs, undefined, opaque => [
+      addRequest(key, { sizeBytes: 0, lifetimeSeconds }, opaque),
+      valueEnd,
+    ]);
+    if (answer === 'not stored') return 'taken';
     return answer === 'done' ? 'stored' : 'refused';
   }
 
@@ -252,8 +266,8 @@ export class MemcachedClient {
       throw new ProtocolFault('it answers another request');
     }
     if (kind !== 'value') {
-      const isExpected = kind !== 'done' || request.read === undefined;
-      if (!isExpected) throw new ProtocolFault('a value is missing');
+      const isOfWrite = kind === 'done' || kind === 'not stored';
+      if (isOfWrite && request.read !== undefined) throw new ProtocolFault('a value is missing');
       request.answer = kind;
       return undefined;
     }

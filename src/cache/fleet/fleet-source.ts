@@ -13,9 +13,12 @@ import { Limiter } from '../../base/limiter.ts';
 import { cacheWritesPendingMaxBytes } from '../../base/limits.ts';
 import type { Log } from '../../base/log.ts';
 import type { Shape } from '../../erasure/reed-solomon.ts';
+import { Admission } from '../admission.ts';
 import type { ChunkSource, GetOptions, SealedHit } from '../chunk-source.ts';
+import { isUnwanted, PrefetchShed } from '../prefetch.ts';
 import type { FleetServer } from './fleet-config.ts';
 import { shardKey } from './format.ts';
+import { type LeaseStats, Leases, type Look } from './leases.ts';
 import { CacheNode, type NodeStats } from './node.ts';
 import { Placement } from './placement.ts';
 import { type Finding, FleetRead, isShard, type ReadReport } from './read.ts';
@@ -28,17 +31,21 @@ export interface FleetSourceOptions {
   log: Log;
   /** What a read waits for shards at most, once it has its turn; then it is a miss. */
   waitMaxMs?: number;
+  /** What a read that misses waits, on average, for another worker that fetches the chunk. */
+  leaseWaitMaxMs?: number;
   /** A monotonic clock. */
   nowMs?: () => number;
   /** 0 to below 1. */
   random?: () => number;
 }
 
-export interface FleetStats {
+export interface FleetStats extends LeaseStats {
   hits: number;
   misses: number;
   /** Misses because too many reads waited already. */
   turnedAway: number;
+  /** Prefetches that were neither: too many waited already, or another worker fetches the chunk. */
+  shed: number;
   /** Hits for which not every node gave, or at least had, its shard. */
   degraded: number;
   /** Chunks that were offered and sent to their nodes. */
@@ -49,6 +56,7 @@ export interface FleetStats {
   /** Now: reads that ask nodes, reads that wait for their turn, offers that wait to be sent. */
   reading: number;
   waiting: number;
+  prefetchesWaiting: number;
   pendingBytes: number;
   nodes: NodeStats[];
 }
@@ -56,6 +64,8 @@ export interface FleetStats {
 /** Well above what a fleet in the same place takes, below what a store takes. */
 const waitDefaultMs = 50;
 const writeTimeoutMs = 1000;
+/** Several times what a fetch and a put take. */
+const leaseWaitDefaultMs = 1000;
 /**
  * A chunk of 512 KiB takes a millisecond of this process: with more at once they would wait for it
  * and not for the nodes, which would be blamed.
@@ -63,6 +73,8 @@ const writeTimeoutMs = 1000;
 const readsAtOnceMax = 8;
 /** For their turn: some tenths of a second while all is well. More go on to the next tier. */
 const readsWaitingMax = 256;
+const prefetchesAtOnceMax = 4;
+const prefetchesWaitingMax = 64;
 /** Each encodes a chunk and fills sockets; reads share both with them. */
 const putsAtOnceMax = 4;
 /** More are let be: the next read of the chunk tries again. */
@@ -74,8 +86,13 @@ export class FleetSource implements ChunkSource {
   readonly #nodes: readonly CacheNode[];
   readonly #placement: Placement<CacheNode>;
   readonly #waitMaxMs: number;
-  readonly #readers = new Limiter(readsAtOnceMax);
+  readonly #readers = new Admission({
+    atOnceMax: readsAtOnceMax,
+    prefetchAtOnceMax: prefetchesAtOnceMax,
+    prefetchWaitingMax: prefetchesWaitingMax,
+  });
   readonly #writers = new Limiter(putsAtOnceMax);
+  readonly #leases: Leases;
   /** What was taken but not sent yet. */
   readonly #waiting = new Map<ChunkId, Buffer>();
   readonly #background = new Set<Promise<void>>();
@@ -83,6 +100,7 @@ export class FleetSource implements ChunkSource {
     hits: 0,
     misses: 0,
     turnedAway: 0,
+    shed: 0,
     degraded: 0,
     puts: 0,
     putsDeclined: 0,
@@ -98,24 +116,27 @@ export class FleetSource implements ChunkSource {
     this.#nodes = options.nodes.map(server => new CacheNode(server, { log, nowMs, random }));
     this.#placement = new Placement(this.#nodes);
     this.#waitMaxMs = options.waitMaxMs ?? waitDefaultMs;
+    this.#leases = new Leases({
+      nowMs,
+      random,
+      waitMaxMs: options.leaseWaitMaxMs ?? leaseWaitDefaultMs,
+      timeoutMs: this.#waitMaxMs,
+      run: work => this.#run(work),
+    });
   }
 
-  async get(id: ChunkId, { sizeBytes, signal }: GetOptions): Promise<SealedHit | undefined> {
-    signal?.throwIfAborted();
-    if (this.#readers.waiting >= readsWaitingMax) {
-      this.#counts.misses++;
-      this.#counts.turnedAway++;
-      return undefined;
-    }
-    await this.#readers.acquireUnlessAborted(signal);
+  async get(id: ChunkId, options: GetOptions): Promise<SealedHit | undefined> {
     try {
-      signal?.throwIfAborted();
-      const sealed = await this.#read({ id, sizeBytes, ...this.#shape }, signal);
+      const sealed = await this.#find(
+        { id, sizeBytes: options.sizeBytes, ...this.#shape },
+        options,
+      );
       if (sealed === undefined) this.#counts.misses++;
       else this.#counts.hits++;
       return sealed && { sealed, tier: this.tier, verified: true };
-    } finally {
-      this.#readers.release();
+    } catch (error) {
+      if (error instanceof PrefetchShed) this.#counts.shed++;
+      throw error;
     }
   }
 
@@ -125,6 +146,7 @@ export class FleetSource implements ChunkSource {
     const taking = this.#nodesOf(id).filter(node => node.takesWrites).length;
     if (this.#closed || isFull || taking < this.#shape.dataShards) {
       this.#counts.putsDeclined++;
+      if (!this.#closed) this.#run(this.#leases.settle(this.#chunkOf(id, sealed), false));
       return;
     }
     this.#waiting.set(id, sealed);
@@ -160,8 +182,10 @@ export class FleetSource implements ChunkSource {
   stats(): FleetStats {
     return {
       ...this.#counts,
+      ...this.#leases.stats(),
       reading: this.#readers.running,
-      waiting: this.#readers.waiting,
+      waiting: this.#readers.demandWaiting,
+      prefetchesWaiting: this.#readers.prefetchesWaiting,
       pendingBytes: this.#pendingBytes,
       nodes: this.#nodes.map(node => node.stats()),
     };
@@ -171,25 +195,59 @@ export class FleetSource implements ChunkSource {
     return this.#placement.place(id, this.#shape.dataShards + this.#shape.parityShards);
   }
 
-  async #read(chunk: ShardedChunk, signal: AbortSignal | undefined): Promise<Buffer | undefined> {
+  #chunkOf(id: ChunkId, sealed: Buffer): ShardedChunk {
+    return { id, sizeBytes: sealed.length, ...this.#shape };
+  }
+
+  /** Out of the fleet, perhaps after another worker has put it there. */
+  async #find(chunk: ShardedChunk, options: GetOptions): Promise<Buffer | undefined> {
+    const { signal, prefetch } = options;
+    const found = await this.#look(chunk, options);
+    if (Buffer.isBuffer(found)) return found;
+    if (found === 'unreadable') return undefined;
+    const taken = await this.#leases.take(chunk, this.#nodesOf(chunk.id), signal);
+    if (taken === 'won' || taken === 'none') return undefined;
+    if (isUnwanted(prefetch)) {
+      // It comes into the fleet without this worker, where it is found when somebody reads it.
+      this.#leases.pass(taken);
+      throw new PrefetchShed('another worker fetches the chunk');
+    }
+    return this.#leases.wait(taken, () => this.#look(chunk, options), signal);
+  }
+
+  /** Takes its turn and asks the nodes. */
+  async #look(chunk: ShardedChunk, options: GetOptions): Promise<Look> {
+    const { signal, prefetch } = options;
+    signal?.throwIfAborted();
+    if (!isUnwanted(prefetch) && this.#readers.demandWaiting >= readsWaitingMax) {
+      this.#counts.turnedAway++;
+      return 'unreadable';
+    }
+    using _place = await this.#readers.acquire(options);
     const nodes = this.#nodesOf(chunk.id);
     const passing = nodes.filter(node => node.passes).length;
-    if (this.#closed || passing < this.#shape.dataShards) return undefined;
+    if (this.#closed || passing < this.#shape.dataShards) return 'unreadable';
     const read = new FleetRead(nodes, chunk, { timeoutMs: this.#waitMaxMs, signal });
     this.#run(read.report.then(report => this.#learn(chunk, nodes, report)));
-    return read.sealed;
+    const sealed = await read.sealed;
+    return sealed ?? (read.isPromising ? 'absent' : 'unreadable');
   }
 
   async #put(id: ChunkId, sealed: Buffer): Promise<void> {
     await nextTurn();
-    if (this.#waiting.get(id) !== sealed) return; // dropped meanwhile
-    this.#waiting.delete(id);
-    this.#counts.puts++;
-    const nodes = this.#nodesOf(id);
-    await this.#store(id, sealed, new Map(nodes.map((node, index) => [node, index])));
+    let stored = 0;
+    // Else it was dropped meanwhile.
+    if (this.#waiting.get(id) === sealed) {
+      this.#waiting.delete(id);
+      this.#counts.puts++;
+      const nodes = this.#nodesOf(id);
+      stored = await this.#store(id, sealed, new Map(nodes.map((node, index) => [node, index])));
+    }
+    await this.#leases.settle(this.#chunkOf(id, sealed), stored >= this.#shape.dataShards);
   }
 
-  async #store(id: ChunkId, sealed: Buffer, indexes: Map<CacheNode, number>): Promise<void> {
+  /** How many nodes took their shard. */
+  async #store(id: ChunkId, sealed: Buffer, indexes: Map<CacheNode, number>): Promise<number> {
     const key = shardKey(id, this.#shape);
     const shards = makeShards({ id, ...this.#shape }, sealed);
     const writes = [...indexes]
@@ -198,7 +256,8 @@ export class FleetSource implements ChunkSource {
         const { header, payload } = shards[index]!;
         return node.store(key, [header, payload], writeTimeoutMs);
       });
-    await Promise.all(writes);
+    const stored = await Promise.all(writes);
+    return stored.filter(isStored => isStored).length;
   }
 
   /** After a read: what is not where it should be is stored again. */

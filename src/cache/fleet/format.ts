@@ -1,4 +1,4 @@
-/** The value and the key of a shard, version 1, as docs/format/shard.md describes them. */
+/** The value and the keys of a shard, version 1, as docs/format/shard.md describes them. */
 
 import { assert } from '../../base/assert.ts';
 import type { ChunkId } from '../../base/digest.ts';
@@ -30,6 +30,17 @@ const keyLengthMax = 250;
  */
 export function shardKey(id: ChunkId, { dataShards, parityShards }: Shape): string {
   const key = `imgstore/shard/${version}/${dataShards}+${parityShards}/${id}`;
+  assert(key.length <= keyLengthMax, 'a key is short enough');
+  return key;
+}
+
+/**
+ * Where it is noted that somebody fetches this chunk. With its size: who asks for a wrong one must
+ * not make others wait. The value is empty, and nobody reads it.
+ */
+export function leaseKey(id: ChunkId, sizeBytes: number, shape: Shape): string {
+  const { dataShards, parityShards } = shape;
+  const key = `imgstore/lease/${version}/${dataShards}+${parityShards}/${id}/${sizeBytes}`;
   assert(key.length <= keyLengthMax, 'a key is short enough');
   return key;
 }

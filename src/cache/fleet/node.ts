@@ -37,6 +37,8 @@ export type NodeAnswer = ReadAnswer | 'failed' | 'busy';
 
 export interface Asked {
   answer: Promise<NodeAnswer>;
+  /** It failed before; whether it is well again is what is asked. Nobody should wait for it. */
+  isProbe: boolean;
   /** To be called once, after the answer. */
   judge(outcome: Outcome): void;
 }
@@ -45,6 +47,11 @@ export interface NodeOptions {
   log: Log;
   nowMs: () => number;
   random: () => number;
+}
+
+export interface NoteOptions {
+  lifetimeSeconds: number;
+  timeoutMs: number;
 }
 
 const wrongLogIntervalMs = 60_000;
@@ -84,6 +91,7 @@ export class CacheNode implements FleetNode {
 
   /** Undefined if it is not to be asked now. */
   ask(key: string, options: ReadOptions): Asked | undefined {
+    const isProbe = this.#breaker.state !== 'closed';
     const end = this.#breaker.begin();
     if (end === undefined) return undefined;
     this.#counts.asked++;
@@ -91,18 +99,32 @@ export class CacheNode implements FleetNode {
       .get(key, options)
       .catch((error: unknown) => this.#failed(error))
       .then(answer => this.#count(answer));
-    return { answer, judge: outcome => this.#told(() => end(outcome)) };
+    return { answer, isProbe, judge: outcome => this.#told(() => end(outcome)) };
   }
 
-  async store(key: string, value: readonly Buffer[], timeoutMs: number): Promise<void> {
+  /** Whether it took it. */
+  async store(key: string, value: readonly Buffer[], timeoutMs: number): Promise<boolean> {
+    let isStored = false;
     await this.#write(async () => {
       const outcome = await this.#client.set(key, value, { timeoutMs });
       this.#counts[outcome]++;
+      isStored = outcome === 'stored';
     });
+    return isStored;
   }
 
   async remove(key: string, timeoutMs: number): Promise<void> {
     await this.#write(() => this.#client.delete(key, { timeoutMs }));
+  }
+
+  /** Notes the key for so long, if it was not noted. */
+  async note(key: string, options: NoteOptions): Promise<'noted' | 'taken' | 'failed'> {
+    let answer: 'noted' | 'taken' | 'failed' = 'failed';
+    await this.#write(async () => {
+      const outcome = await this.#client.add(key, options);
+      if (outcome !== 'refused') answer = outcome === 'stored' ? 'noted' : 'taken';
+    });
+    return answer;
   }
 
   countWrong(kind: WrongKind, id: ChunkId): void {

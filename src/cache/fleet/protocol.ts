@@ -35,6 +35,18 @@ export function setRequest(key: string, sizeBytes: number, opaque: number): stri
   return `ms ${checked(key)} ${sizeBytes} O${opaque}\r\n`;
 }
 
+/**
+ * Only if the key is free, for so many seconds, the last of which may be cut short. To be followed by
+ * the value and by `valueEnd`.
+ */
+export function addRequest(
+  key: string,
+  { sizeBytes, lifetimeSeconds }: { sizeBytes: number; lifetimeSeconds: number },
+  opaque: number,
+): string {
+  return `ms ${checked(key)} ${sizeBytes} ME T${lifetimeSeconds} O${opaque}\r\n`;
+}
+
 export const valueEnd = '\r\n';
 
 export function deleteRequest(key: string, opaque: number): string {
@@ -53,7 +65,9 @@ export type AnswerLine =
   | { kind: 'done'; opaque: number | undefined }
   /** `EN`, `NF`: there is no such item. */
   | { kind: 'absent'; opaque: number | undefined }
-  /** `NS` or `SERVER_ERROR …`: no memory, or an item that is too large. */
+  /** `NS`: what the request made it depend on does not hold. */
+  | { kind: 'not stored'; opaque: number | undefined }
+  /** `SERVER_ERROR …`: no memory, or an item that is too large. */
   | { kind: 'refused'; opaque: number | undefined };
 
 export interface AnswerSink {
@@ -138,7 +152,7 @@ function parseLine(line: string): AnswerLine {
     case 'NF':
       return { kind: 'absent', opaque: opaqueOf(fields) };
     case 'NS':
-      return { kind: 'refused', opaque: opaqueOf(fields) };
+      return { kind: 'not stored', opaque: opaqueOf(fields) };
     case 'SERVER_ERROR':
       return { kind: 'refused', opaque: undefined };
     default:

@@ -3,8 +3,9 @@
  * are its answer, so that a slow node is waited for only where others have nothing.
  *
  * Invariants: the answer has the chunk's id as its SHA-256. It comes, or a miss, when the last node
- * has answered or run out of time, and mostly sooner: a miss as soon as too few shards can come.
- * Every node that was asked is judged, once, when all have settled.
+ * has answered or run out of time, and mostly sooner: a miss as soon as too few shards can come. A
+ * node that is asked to see whether it is well again is not waited for, but if its shard is there in
+ * time it counts. Every node that was asked is judged, once, when all have settled.
  */
 
 import type { Outcome } from './breaker.ts';
@@ -48,7 +49,9 @@ export class FleetRead {
   #found: Buffer | undefined;
   #delivered = false;
   #conflicting = false;
+  /** Answers to come, and of these the ones that are waited for. */
   #pending = 0;
+  #awaited = 0;
 
   constructor(nodes: readonly ReadableNode[], chunk: ShardedChunk, options: FleetReadOptions) {
     this.#nodes = nodes;
@@ -78,9 +81,18 @@ export class FleetRead {
     for (const [at, asked] of this.#asked.entries()) {
       if (asked === undefined) continue;
       this.#pending++;
+      if (!asked.isProbe) this.#awaited++;
       asked.answer.then(answer => this.#arrive(at, answer));
     }
+    if (this.#awaited < chunk.dataShards) this.#give(undefined);
     if (this.#pending === 0) this.#finish();
+  }
+
+  /** Whether what is stored now could be read: enough nodes were asked, and have not failed. */
+  get isPromising(): boolean {
+    const failed = this.#findings.filter(finding => finding === 'failed').length;
+    const asked = this.#asked.filter(asked => asked?.isProbe === false).length;
+    return asked - failed >= this.#chunk.dataShards;
   }
 
   #arrive(at: number, answer: NodeAnswer): void {
@@ -88,13 +100,17 @@ export class FleetRead {
     this.#findings[at] = finding;
     if (isShard(finding)) this.#indexes.add(finding.index);
     this.#pending--;
-    const { dataShards } = this.#chunk;
-    if (!this.#delivered) {
-      if (this.#indexes.size >= dataShards && !this.#conflicting) this.#join();
-      const isPossible = this.#indexes.size + this.#pending >= dataShards;
-      if (!isPossible) this.#give(undefined);
-    }
+    if (this.#asked[at]?.isProbe === false) this.#awaited--;
+    if (!this.#delivered) this.#decide();
     if (this.#pending === 0) this.#finish();
+  }
+
+  #decide(): void {
+    const { dataShards } = this.#chunk;
+    const isLast = this.#awaited === 0;
+    if (this.#indexes.size >= dataShards && (isLast || !this.#conflicting)) this.#join();
+    if (this.#delivered) return;
+    if (isLast || this.#indexes.size + this.#awaited < dataShards) this.#give(undefined);
   }
 
   #find(answer: NodeAnswer): Finding {
@@ -128,8 +144,6 @@ export class FleetRead {
   }
 
   #finish(): void {
-    if (!this.#delivered && this.#conflicting) this.#join();
-    if (!this.#delivered) this.#give(undefined);
     for (const [at, asked] of this.#asked.entries()) {
       const finding = this.#findings[at];
       if (finding === undefined) continue;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import type { ChunkId } from '../../../src/base/digest.ts';
 import { MemcachedClient, valueSizeMaxBytes } from '../../../src/cache/fleet/client.ts';
 import type { FleetServer } from '../../../src/cache/fleet/fleet-config.ts';
@@ -476,6 +476,7 @@ test('reads beyond the bound go on to the next tier at once', async context => {
   await keep(source, [chunk]);
   for (const server of fleet.servers) await server.pause();
   const asked = Array.from({ length: 300 }, () => read(source, [chunk]));
+  await nextTurn();
   const { reading, waiting, turnedAway, misses } = source.stats();
   assert.deepEqual([reading, waiting, turnedAway, misses], [8, 256, 36, 36]);
   for (const server of fleet.servers) server.resume();

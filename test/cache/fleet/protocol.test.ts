@@ -41,14 +41,14 @@ function randomAnswers(random: Random): { bytes: Buffer; lines: AnswerLine[]; va
   const lines: AnswerLine[] = [];
   const values: Buffer[] = [];
   for (let opaque = 0; opaque < 20; opaque++) {
-    const kind = random.pick(['value', 'done', 'absent', 'refused'] as const);
+    const kind = random.pick(['value', 'done', 'absent', 'not stored'] as const);
     if (kind === 'value') {
       const value = random.bytes(random.pick([0, 1, 2, 100, 5000]));
       parts.push(Buffer.from(`VA ${value.length} O${opaque}\r\n`), value, Buffer.from('\r\n'));
       lines.push({ kind, sizeBytes: value.length, opaque });
       values.push(value);
     } else {
-      const code = { done: 'HD', absent: random.pick(['EN', 'NF']), refused: 'NS' }[kind];
+      const code = { done: 'HD', absent: random.pick(['EN', 'NF']), 'not stored': 'NS' }[kind];
       parts.push(Buffer.from(`${code} O${opaque}\r\n`));
       lines.push({ kind, opaque });
     }

@@ -15,12 +15,14 @@ import { type SealedChunk, sealedChunk } from '../../support/sealed-chunks.ts';
 class ScriptedNode implements ReadableNode {
   readonly judged: Outcome[] = [];
   readonly wrong: WrongKind[] = [];
+  isProbe = false;
   readonly #answer = Promise.withResolvers<NodeAnswer>();
   #options: ReadOptions | undefined;
 
   ask(_key: string, options: ReadOptions): Asked {
     this.#options = options;
-    return { answer: this.#answer.promise, judge: outcome => void this.judged.push(outcome) };
+    const judge = (outcome: Outcome) => void this.judged.push(outcome);
+    return { answer: this.#answer.promise, isProbe: this.isProbe, judge };
   }
 
   countWrong(kind: WrongKind): void {
@@ -38,6 +40,10 @@ class ScriptedNode implements ReadableNode {
   }
 }
 
+class ProbedNode extends ScriptedNode {
+  override isProbe = true;
+}
+
 class DeafNode extends ScriptedNode implements ReadableNode {
   override ask(): never {
     return undefined as never;
@@ -53,14 +59,22 @@ interface Scene {
   delivered: () => Buffer | undefined | 'pending';
 }
 
-function scene(shape: Shape, options: { deaf?: number; signal?: AbortSignal } = {}): Scene {
+interface SceneOptions {
+  /** So many nodes are not asked, and the next ones are asked as probes. */
+  deaf?: number;
+  probed?: number;
+  signal?: AbortSignal;
+}
+
+function scene(shape: Shape, { deaf = 0, probed = 0, signal }: SceneOptions = {}): Scene {
   const chunk = sealedChunk(new Random(1).bytes(3001));
   const sharded: ShardedChunk = { id: chunk.id, sizeBytes: 3001, ...shape };
   const count = shape.dataShards + shape.parityShards;
-  const nodes = Array.from({ length: count }, (_, at) =>
-    at < (options.deaf ?? 0) ? new DeafNode() : new ScriptedNode(),
-  );
-  const read = new FleetRead(nodes, sharded, { timeoutMs: 50, signal: options.signal });
+  const nodes = Array.from({ length: count }, (_, at) => {
+    if (at < deaf) return new DeafNode();
+    return at < deaf + probed ? new ProbedNode() : new ScriptedNode();
+  });
+  const read = new FleetRead(nodes, sharded, { timeoutMs: 50, signal });
   let delivered: Buffer | undefined | 'pending' = 'pending';
   read.sealed.then(
     sealed => {
@@ -172,6 +186,42 @@ test('nobody to ask is a miss at once', async () => {
   assert.deepEqual((await read.report).findings, Array(5).fill(undefined));
 });
 
+test('a probe is not waited for, but counts if it comes in time', async () => {
+  const slow = scene(fourOne, { probed: 1 });
+  await slow.nodes[1]!.answer('absent');
+  assert.equal(slow.delivered(), undefined);
+  for (const at of [2, 3, 4]) await slow.nodes[at]!.answer(slow.values[at]!);
+  assert.deepEqual(slow.nodes[0]!.judged, []);
+  await slow.nodes[0]!.answer('failed');
+  await slow.read.report;
+  assert.deepEqual(slow.nodes[0]!.judged, ['bad']);
+  const well = scene(fourOne, { probed: 1 });
+  await well.nodes[0]!.answer(well.values[0]!);
+  await well.nodes[1]!.answer('absent');
+  for (const at of [2, 3, 4]) await well.nodes[at]!.answer(well.values[at]!);
+  assertSameBytes(well.delivered() as Buffer, well.chunk.sealed);
+  const alone = scene(fourOne, { probed: 2 });
+  await nextTurn();
+  assert.equal(alone.delivered(), undefined);
+  for (const at of [0, 1, 2, 3, 4]) await alone.nodes[at]!.answer(alone.values[at]!);
+  await alone.read.report;
+  for (const node of alone.nodes) assert.deepEqual(node.judged, ['good']);
+});
+
+test('it is promising to store a chunk while enough nodes that are well do not fail', async () => {
+  for (const [answers, probed, expected] of [
+    [['absent', 'absent', 'absent', 'absent', 'absent'], 0, true],
+    [['failed', 'absent', 'absent', 'absent', 'absent'], 0, true],
+    [['absent', 'failed', 'absent', 'absent', 'absent'], 1, false],
+    [['failed', 'failed', 'absent', 'absent', 'absent'], 0, false],
+  ] as const) {
+    const { nodes, read } = scene(fourOne, { probed });
+    for (const [at, answer] of answers.entries()) await nodes[at]!.answer(answer);
+    await read.report;
+    assert.equal(read.isPromising, expected);
+  }
+});
+
 test('an abort rejects with its reason, and nodes are judged by what they answer', async () => {
   const abort = new AbortController();
   const { nodes, read, values } = scene(fourOne, { signal: abort.signal });
@@ -191,7 +241,8 @@ test('an abort rejects with its reason, and nodes are judged by what they answer
 test('whatever nodes answer: the right chunk or a miss; with enough truth, no miss', async () => {
   for (const random of seeded(150)) {
     const shape = { dataShards: random.between(1, 5), parityShards: random.below(4) };
-    const { chunk, nodes, read, values, delivered } = scene(shape, { deaf: random.below(2) });
+    const few = { deaf: random.below(2), probed: random.below(2) };
+    const { chunk, nodes, read, values, delivered } = scene(shape, few);
     const lies = liesOf(chunk, shape, random);
     const order = [...nodes.keys()].sort(() => random.u32() - 2 ** 31);
     let right = 0;
@@ -199,7 +250,7 @@ test('whatever nodes answer: the right chunk or a miss; with enough truth, no mi
     for (const at of order) {
       if (nodes[at] instanceof DeafNode) continue;
       const kind = random.below(10);
-      if (kind < 6) right++;
+      if (kind < 6 && !(nodes[at] instanceof ProbedNode)) right++;
       if (kind === 6) lied++;
       const others = ['absent', 'failed', 'busy', 'too large', random.bytes(60)] as const;
       const answer = kind < 6 ? values[at]! : kind === 6 ? lies[at]! : random.pick(others);
@@ -210,7 +261,8 @@ test('whatever nodes answer: the right chunk or a miss; with enough truth, no mi
     if (sealed !== undefined) assertSameBytes(sealed, chunk.sealed, `seed ${random.seed}`);
     const isPlain = right >= shape.dataShards && lied <= 1;
     assert.ok(!isPlain || sealed !== undefined, `seed ${random.seed}: a miss`);
-    assert.ok(right >= shape.dataShards || sealed === undefined, `seed ${random.seed}: a hit`);
+    const most = right + few.probed;
+    assert.ok(most >= shape.dataShards || sealed === undefined, `seed ${random.seed}: a hit`);
     for (const node of nodes) {
       assert.equal(node.judged.length, Number(!(node instanceof DeafNode)), `seed ${random.seed}`);
     }

@@ -1,0 +1,224 @@
+/**
+ * Who fetches a chunk that the fleet does not have: one worker takes a lease and goes to the store,
+ * the others wait until it has put the chunk here. A lease is an item that a node makes only if it
+ * is not there, and that goes by itself.
+ *
+ * Invariants: a lease is advice, not a lock. Who gets none and who waited in vain goes to the store,
+ * so that a lost lease costs a fetch, and a worker that dies with one, or a node that makes them up,
+ * a bounded wait. Waits are bounded in number too. A node for whose leases this worker waits in
+ * vain, again and again, is not asked for any for a while.
+ */
+
+import { sleepUnlessAborted } from '../../base/retry.ts';
+import { CircuitBreaker, type Outcome } from './breaker.ts';
+import { leaseKey } from './format.ts';
+import type { CacheNode } from './node.ts';
+import type { ShardedChunk } from './shard.ts';
+
+export type LeaseNode = Pick<CacheNode, 'name' | 'takesWrites' | 'note' | 'remove'>;
+
+export interface LeaseOptions {
+  nowMs: () => number;
+  /** 0 to below 1. */
+  random: () => number;
+  /** What is waited for another worker, on average. */
+  waitMaxMs: number;
+  /** Of one request to a node. */
+  timeoutMs: number;
+  /** Told what goes on that nobody waits for. */
+  run: (work: Promise<void>) => void;
+}
+
+/** Another worker has the lease. To be passed to `wait`, once, or to `pass`. */
+export interface TakenLease {
+  readonly key: string;
+  readonly node: LeaseNode;
+  readonly end: (outcome: Outcome) => void;
+  /** Whether the node's leases are given up by now. */
+  readonly isDistrusted: () => boolean;
+}
+
+/** `unreadable`: nor would it be found if it were stored now. */
+export type Look = Buffer | 'absent' | 'unreadable';
+
+export interface LeaseStats {
+  leasesWon: number;
+  /** Waits that ended with the chunk out of the fleet: fetches that were saved. */
+  leasesWaited: number;
+  leasesInVain: number;
+  /** Now. */
+  leasesWaiting: number;
+}
+
+interface HeldLease {
+  readonly node: LeaseNode;
+  readonly untilMs: number;
+  /** Nobody waits for the chunk any more. */
+  readonly onAbort: () => void;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Each wait looks some ten times; more would keep this process from reading. */
+const waitsMax = 256;
+const pollFirstMs = 10;
+const pollMaxMs = 160;
+/** Enough for the longest wait, whatever the clock does. */
+const pollsMax = 40;
+
+export class Leases {
+  readonly #options: LeaseOptions;
+  /** Beyond any wait that begins with it, or who waits would be the next to fetch. */
+  readonly #lifetimeSeconds: number;
+  /** By key, in the order in which they end. */
+  readonly #held = new Map<string, HeldLease>();
+  readonly #trust = new Map<string, CircuitBreaker>();
+  readonly #counts = { leasesWon: 0, leasesWaited: 0, leasesInVain: 0 };
+  #waiting = 0;
+
+  constructor(options: LeaseOptions) {
+    this.#options = options;
+    this.#lifetimeSeconds = Math.ceil(options.waitMaxMs / 1000) + 1;
+  }
+
+  /**
+   * `won`: fetch it, then `settle`. `none`: fetch it; nobody is told. Of the nodes the first that
+   * takes writes is asked. Rejects with the signal's reason only.
+   */
+  async take(
+    chunk: ShardedChunk,
+    nodes: readonly LeaseNode[],
+    signal: AbortSignal | undefined,
+  ): Promise<'won' | 'none' | TakenLease> {
+    this.#forgetEnded();
+    const key = leaseKey(chunk.id, chunk.sizeBytes, chunk);
+    // It was fetched just now, and that failed, or it was dropped: no other worker fetches it.
+    if (this.#held.has(key)) return 'won';
+    if (this.#waiting >= waitsMax) return 'none';
+    for (const node of nodes) {
+      const trust = this.#trustIn(node);
+      const end = node.takesWrites ? trust.begin() : undefined;
+      if (end === undefined) continue;
+      const { opened } = trust;
+      let answer: 'won' | 'none' | 'taken' = 'none';
+      try {
+        answer = await this.#note(key, node, signal);
+      } finally {
+        if (answer !== 'taken') end('unknown');
+      }
+      const isDistrusted = () => trust.opened > opened;
+      return answer === 'taken' ? { key, node, end, isDistrusted } : answer;
+    }
+    return 'none';
+  }
+
+  /**
+   * Looks again and again for what the other worker stores. Undefined: it is to be fetched, and
+   * settled, after all. Rejects with the signal's reason, or as `look` does.
+   */
+  async wait(
+    taken: TakenLease,
+    look: () => Promise<Look>,
+    signal: AbortSignal | undefined,
+  ): Promise<Buffer | undefined> {
+    let outcome: Outcome = 'unknown';
+    this.#waiting++;
+    try {
+      const found = await this.#poll(taken, look, signal);
+      if (found === 'in vain') {
+        outcome = 'bad';
+        this.#counts.leasesInVain++;
+      } else if (found !== undefined) {
+        outcome = 'good';
+        this.#counts.leasesWaited++;
+        return found;
+      }
+      return undefined;
+    } finally {
+      this.#waiting--;
+      taken.end(outcome);
+    }
+  }
+
+  /** Instead of `wait`. */
+  pass(taken: TakenLease): void {
+    taken.end('unknown');
+  }
+
+  /** To be called when a chunk was stored, or will not be: then others may fetch it. */
+  async settle(chunk: ShardedChunk, isStored: boolean): Promise<void> {
+    const key = leaseKey(chunk.id, chunk.sizeBytes, chunk);
+    const held = this.#held.get(key);
+    if (held === undefined) return;
+    held.signal?.removeEventListener('abort', held.onAbort);
+    // What is stored is found before the lease is asked for. If that went now, who found nothing
+    // just before would get it.
+    if (!isStored) await this.#release(key, held);
+  }
+
+  stats(): LeaseStats {
+    return { ...this.#counts, leasesWaiting: this.#waiting };
+  }
+
+  /** Who gives up last finds what those stored who gave up first: chance spreads them. */
+  async #poll(
+    { key, node, isDistrusted }: TakenLease,
+    look: () => Promise<Look>,
+    signal: AbortSignal | undefined,
+  ): Promise<Buffer | undefined | 'in vain'> {
+    const { nowMs, random, waitMaxMs } = this.#options;
+    const untilMs = nowMs() + waitMaxMs * (0.75 + random() / 2);
+    for (let poll = 0; poll < pollsMax && nowMs() < untilMs; poll++) {
+      const longestMs = Math.min(pollFirstMs * 2 ** poll, pollMaxMs);
+      await sleepUnlessAborted(longestMs * (0.5 + random() / 2), signal);
+      const found = await look();
+      if (Buffer.isBuffer(found)) return found;
+      if (found === 'unreadable' || isDistrusted()) return undefined;
+      // Given up by who had it, or it has ended: one of those that wait goes on.
+      if ((await this.#note(key, node, signal)) !== 'taken') return undefined;
+    }
+    return 'in vain';
+  }
+
+  async #note(
+    key: string,
+    node: LeaseNode,
+    signal: AbortSignal | undefined,
+  ): Promise<'won' | 'none' | 'taken'> {
+    const { nowMs, timeoutMs } = this.#options;
+    const lifetimeSeconds = this.#lifetimeSeconds;
+    const answer = await node.note(key, { lifetimeSeconds, timeoutMs });
+    if (answer !== 'noted') return answer === 'taken' ? 'taken' : 'none';
+    const onAbort = () => this.#options.run(this.#release(key, held));
+    const held = { node, untilMs: nowMs() + 1000 * lifetimeSeconds, onAbort, signal };
+    this.#held.set(key, held);
+    this.#counts.leasesWon++;
+    signal?.addEventListener('abort', onAbort, { once: true });
+    if (signal?.aborted === true) onAbort();
+    signal?.throwIfAborted();
+    return 'won';
+  }
+
+  async #release(key: string, held: HeldLease): Promise<void> {
+    if (this.#held.get(key) !== held) return;
+    this.#held.delete(key);
+    await held.node.remove(key, this.#options.timeoutMs);
+  }
+
+  #forgetEnded(): void {
+    const nowMs = this.#options.nowMs();
+    for (const [key, { untilMs, signal, onAbort }] of this.#held) {
+      if (untilMs > nowMs) break;
+      signal?.removeEventListener('abort', onAbort);
+      this.#held.delete(key);
+    }
+  }
+
+  #trustIn({ name }: LeaseNode): CircuitBreaker {
+    const known = this.#trust.get(name);
+    if (known !== undefined) return known;
+    const { nowMs, random } = this.#options;
+    const trust = new CircuitBreaker({ nowMs, random, probesInARow: 1 });
+    this.#trust.set(name, trust);
+    return trust;
+  }
+}
