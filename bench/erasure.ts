@@ -10,7 +10,7 @@ import { KiB } from '../src/base/limits.ts';
 import { Placement } from '../src/cache/fleet/placement.ts';
 import { joinShards, makeShards, readShard, type Shard } from '../src/cache/fleet/shard.ts';
 import { decode, encode } from '../src/erasure/reed-solomon.ts';
-import { interleaved, type Row, row, type Sample, type Workload } from './harness.ts';
+import { type Context, interleaved, type Row, row, type Sample, type Workload } from './harness.ts';
 
 const chunkSizeBytes = 512 * KiB;
 /** More than a core's caches hold: chunks come from the network. */
@@ -27,18 +27,10 @@ export const workload: Workload = {
   name: 'erasure',
   summary: 'shards of the shared cache: encode, decode, checksums, placement',
 
-  async run({ small, report }) {
-    const rounds = small ? 3 : 15;
-    const chunks = Array.from({ length: small ? chunksCountSmall : chunksCount }, () =>
-      randomBytes(chunkSizeBytes),
-    );
-    const rows: Row[] = [];
-    for (const [dataShards, parityShards] of shapes) {
-      report(`erasure: ${dataShards} + ${parityShards}`);
-      rows.push(...(await benchShape(chunks, { dataShards, parityShards }, rounds)));
-    }
-    report('erasure: placement');
-    rows.push(...(await benchPlacement(small ? 1 : 15)));
+  async run(context) {
+    const rows = await benchErasure(context, shapes);
+    context.report('erasure: placement');
+    rows.push(...(await benchPlacement(context.small ? 1 : 15)));
     return {
       rows,
       commands: ['node bench/main.ts erasure'],
@@ -46,6 +38,22 @@ export const workload: Workload = {
     };
   },
 };
+
+/** Of shapes as they are written: data shards, then parity shards. */
+export async function benchErasure(
+  { small, report }: Context,
+  shapes: readonly (readonly [number, number])[],
+): Promise<Row[]> {
+  const chunks = Array.from({ length: small ? chunksCountSmall : chunksCount }, () =>
+    randomBytes(chunkSizeBytes),
+  );
+  const rows: Row[] = [];
+  for (const [dataShards, parityShards] of shapes) {
+    report(`erasure: ${dataShards} + ${parityShards}`);
+    rows.push(...(await benchShape(chunks, { dataShards, parityShards }, small ? 3 : 15)));
+  }
+  return rows;
+}
 
 async function benchShape(
   chunks: readonly Buffer[],

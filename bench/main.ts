@@ -16,6 +16,7 @@ import { workload as s3 } from './s3.ts';
 import { sealWorkload, sparseFileWorkload } from './scripts.ts';
 import { workload as sizes } from './sizes.ts';
 import { workload as start } from './start.ts';
+import { workload } from './workload/workload.ts';
 
 const workloads: readonly Workload[] = [
   push,
@@ -27,6 +28,7 @@ const workloads: readonly Workload[] = [
   domains,
   sizes,
   erasure,
+  workload,
   sparseFileWorkload,
   sealWorkload,
 ];

@@ -20,6 +20,7 @@ const workloads = [
   'domains',
   'sizes',
   'erasure',
+  'workload',
   'sparse-file',
   'seal',
 ];
@@ -88,6 +89,13 @@ const checks: Record<string, (result: Result) => void> = {
     assert.ok(rowOf(result, '16 + 4, encode').p50 < rowOf(result, '4 + 1, encode').p50);
     const [few, many] = ['5 of 5 nodes for a chunk', '5 of 500 nodes for a chunk'];
     assert.ok(rowOf(result, few).p50 < rowOf(result, many).p50);
+  },
+  workload(result) {
+    const never = result.rows.filter(
+      ({ target }) => target && 'atMost' in target && !target.atMost,
+    );
+    assert.ok(never.length > 0);
+    for (const row of never) assert.equal(row.p50, 0, row.what);
   },
   sizes(result) {
     const held = rowOf(result, 'files of 3 and more, in images').p50;
