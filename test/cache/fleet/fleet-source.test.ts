@@ -1,78 +1,16 @@
 import assert from 'node:assert/strict';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
-import type { ChunkId } from '../../../src/base/digest.ts';
-import { MemcachedClient, valueSizeMaxBytes } from '../../../src/cache/fleet/client.ts';
-import type { FleetServer } from '../../../src/cache/fleet/fleet-config.ts';
-import {
-  FleetSource,
-  type FleetSourceOptions,
-  type FleetStats,
-} from '../../../src/cache/fleet/fleet-source.ts';
-import { headerSizeBytes, shardKey } from '../../../src/cache/fleet/format.ts';
+import type { FleetSource, FleetStats } from '../../../src/cache/fleet/fleet-source.ts';
+import { headerSizeBytes } from '../../../src/cache/fleet/format.ts';
 import type { NodeStats } from '../../../src/cache/fleet/node.ts';
 import { makeShards } from '../../../src/cache/fleet/shard.ts';
-import type { Shape } from '../../../src/erasure/reed-solomon.ts';
 import { testChunkSource } from '../../contract/chunk-source.ts';
-import { MemcachedServer, type MemcachedServerOptions } from '../../support/memcached.ts';
 import { Random } from '../../support/random.ts';
 import { assertSameBytes } from '../../support/same-bytes.ts';
 import { type SealedChunk, sealedChunk } from '../../support/sealed-chunks.ts';
 import { type ConnectionFault, TcpProxy } from '../../support/tcp-proxy.ts';
-import { until } from '../../support/until.ts';
-
-const shape: Shape = { dataShards: 4, parityShards: 1 };
-const key = (id: ChunkId) => shardKey(id, shape);
-const timeoutMs = 5000;
-
-class Fleet {
-  readonly servers: readonly MemcachedServer[];
-  readonly nodes: readonly FleetServer[];
-  readonly lines: string[] = [];
-  readonly #context: TestContext;
-
-  private constructor(context: TestContext, servers: readonly MemcachedServer[]) {
-    this.#context = context;
-    this.servers = servers;
-    this.nodes = servers.map(({ host, port }, i) => serverOf(`n${i}`, host, port));
-  }
-
-  static async start(context: TestContext, count = 5, options: MemcachedServerOptions = {}) {
-    const starting = Array.from({ length: count }, () => MemcachedServer.start(context, options));
-    return new Fleet(context, await Promise.all(starting));
-  }
-
-  open(options: Partial<FleetSourceOptions> = {}): FleetSource {
-    const log = (level: string, message: string) => void this.lines.push(`${level} ${message}`);
-    // Long waits: what is slow on a busy machine is no fault. Tests of waits give their own.
-    const source = new FleetSource({
-      nodes: this.nodes,
-      shape,
-      log,
-      waitMaxMs: timeoutMs,
-      ...options,
-    });
-    this.#context.after(() => source.close());
-    return source;
-  }
-
-  /** A client that a test reaches into a node with. */
-  client(at: number): MemcachedClient {
-    const client = new MemcachedClient(this.nodes[at]!);
-    this.#context.after(() => client.close());
-    return client;
-  }
-
-  /** The value that a node has of a chunk. */
-  async value(at: number, { id }: SealedChunk): Promise<Buffer> {
-    const read = { sizeMaxBytes: valueSizeMaxBytes, timeoutMs };
-    return (await this.client(at).get(key(id), read)) as Buffer;
-  }
-}
-
-function serverOf(name: string, host: string, port: number): FleetServer {
-  return { name, host, port, weight: 1, domain: name };
-}
+import { Fleet, key, serverOf, settled, shape, timeoutMs } from './fleet.ts';
 
 function randomChunks(random: Random, count: number): SealedChunk[] {
   return Array.from({ length: count }, (_, i) =>
@@ -99,11 +37,6 @@ async function read(source: FleetSource, chunks: readonly SealedChunk[]): Promis
 
 function totals({ hits, misses, degraded, repairs }: FleetStats) {
   return { hits, misses, degraded, repairs };
-}
-
-/** When all requests have settled, and what they led to is done. */
-async function settled(source: FleetSource): Promise<void> {
-  await until(() => source.isIdle, 'the source is idle');
 }
 
 function wrongOf(stats: Pick<FleetStats, 'nodes'>, at: number): NodeStats['wrong'] {
