@@ -1,0 +1,221 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  type LeaseNode,
+  Leases,
+  type Look,
+  type TakenLease,
+} from '../../../src/cache/fleet/leases.ts';
+import type { NoteOptions } from '../../../src/cache/fleet/node.ts';
+import type { ShardedChunk } from '../../../src/cache/fleet/shard.ts';
+import { Random } from '../../support/random.ts';
+import { sealedChunk } from '../../support/sealed-chunks.ts';
+
+class MemoryNode implements LeaseNode {
+  readonly notes = new Set<string>();
+  readonly name: string;
+  takesWrites = true;
+  answer: 'noted' | 'taken' | 'failed' | undefined;
+  asked = 0;
+  lifetimeSeconds = 0;
+
+  constructor(name: string) {
+    this.name = name;
+  }
+
+  async note(key: string, options: NoteOptions): Promise<'noted' | 'taken' | 'failed'> {
+    this.asked++;
+    this.lifetimeSeconds = options.lifetimeSeconds;
+    if (this.answer !== undefined) return this.answer;
+    if (this.notes.has(key)) return 'taken';
+    this.notes.add(key);
+    return 'noted';
+  }
+
+  async remove(key: string): Promise<void> {
+    this.notes.delete(key);
+  }
+}
+
+function chunkOf(byte: number, sizeBytes = 1000): ShardedChunk {
+  const { id } = sealedChunk(Buffer.alloc(1000, byte));
+  return { id, sizeBytes, dataShards: 4, parityShards: 1 };
+}
+
+class Workers {
+  readonly nodes = [new MemoryNode('a'), new MemoryNode('b')] as const;
+  readonly random = new Random(1);
+  nowMs = 0;
+
+  /** Its clock may leap. */
+  open(waitMaxMs = 40): Leases {
+    return new Leases({
+      nowMs: () => this.nowMs + performance.now(),
+      random: () => this.random.u32() / 2 ** 32,
+      waitMaxMs,
+      timeoutMs: 100,
+      run: work => void work,
+    });
+  }
+}
+
+const absent = async (): Promise<Look> => 'absent';
+
+async function taken(leases: Leases, chunk: ShardedChunk, nodes: readonly LeaseNode[]) {
+  const answer = await leases.take(chunk, nodes, undefined);
+  assert.ok(typeof answer === 'object', `it is taken: ${String(answer)}`);
+  return answer;
+}
+
+test('one wins, the others wait until they find what it stored', async () => {
+  const workers = new Workers();
+  const { nodes } = workers;
+  const [winner, other] = [workers.open(2000), workers.open(2000)];
+  const chunk = chunkOf(1);
+  assert.equal(await winner.take(chunk, nodes, undefined), 'won');
+  assert.equal(nodes[0].lifetimeSeconds, 3, 'longer than the wait');
+  const lease = await taken(other, chunk, nodes);
+  const sealed = Buffer.from('sealed');
+  let looks = 0;
+  const look = async () => (++looks < 3 ? 'absent' : sealed);
+  assert.equal(await other.wait(lease, look, undefined), sealed);
+  await winner.settle(chunk, true);
+  assert.equal(nodes[0].notes.size, 1, 'who found nothing just before it was stored must wait');
+  assert.equal(await winner.take(chunk, nodes, undefined), 'won', 'its own is no reason to wait');
+  assert.equal(nodes[1].asked, 0);
+  const waited = { leasesWon: 0, leasesWaited: 1, leasesInVain: 0, leasesWaiting: 0 };
+  assert.deepEqual(other.stats(), waited);
+  assert.equal(winner.stats().leasesWon, 1);
+});
+
+test('another size is another lease', async () => {
+  const workers = new Workers();
+  const liar = workers.open();
+  assert.equal(await liar.take(chunkOf(1, 999), workers.nodes, undefined), 'won');
+  assert.equal(await workers.open().take(chunkOf(1), workers.nodes, undefined), 'won');
+});
+
+test('a lease that is given up goes to one of those that wait', async () => {
+  const workers = new Workers();
+  const winner = workers.open();
+  const others = Array.from({ length: 5 }, () => workers.open(500));
+  const chunk = chunkOf(1);
+  await winner.take(chunk, workers.nodes, undefined);
+  const waits = others.map(async other => {
+    const lease = await taken(other, chunk, workers.nodes);
+    return other.wait(lease, absent, undefined);
+  });
+  await sleep(20);
+  await winner.settle(chunk, false);
+  await Promise.all(waits);
+  const sum = (of: 'leasesWon' | 'leasesInVain') =>
+    others.reduce((total, other) => total + other.stats()[of], 0);
+  assert.deepEqual([sum('leasesWon'), sum('leasesInVain')], [1, 4]);
+});
+
+test('an abort gives up the lease and ends a wait, with its reason', async () => {
+  const workers = new Workers();
+  const [winner, other] = [workers.open(), workers.open(60_000)];
+  const winning = new AbortController();
+  const waiting = new AbortController();
+  const chunk = chunkOf(1);
+  assert.equal(await winner.take(chunk, workers.nodes, winning.signal), 'won');
+  const lease = await taken(other, chunk, workers.nodes);
+  const wait = other.wait(lease, absent, waiting.signal);
+  const reason = new Error('given up');
+  waiting.abort(reason);
+  await assert.rejects(wait, error => error === reason);
+  assert.equal(other.stats().leasesWaiting, 0);
+  winning.abort();
+  assert.equal(workers.nodes[0].notes.size, 0);
+  const late = new AbortController();
+  const taking = winner.take(chunk, workers.nodes, late.signal);
+  late.abort(reason);
+  await assert.rejects(taking, error => error === reason);
+  assert.equal(workers.nodes[0].notes.size, 0, 'nobody keeps it');
+});
+
+test('what cannot be found anyhow is not waited for', async () => {
+  const workers = new Workers();
+  const leases = workers.open(60_000);
+  workers.nodes[0].answer = 'taken';
+  const lease = await taken(leases, chunkOf(1), workers.nodes);
+  const look = async (): Promise<Look> => 'unreadable';
+  assert.equal(await leases.wait(lease, look, undefined), undefined);
+  assert.equal(leases.stats().leasesInVain, 0);
+});
+
+test('nodes that do not take writes are passed over; one that fails gives none', async () => {
+  const workers = new Workers();
+  const [a, b] = workers.nodes;
+  const leases = workers.open();
+  a.takesWrites = false;
+  assert.equal(await leases.take(chunkOf(1), workers.nodes, undefined), 'won');
+  assert.deepEqual([a.asked, b.asked], [0, 1]);
+  b.answer = 'failed';
+  assert.equal(await leases.take(chunkOf(2), workers.nodes, undefined), 'none');
+  b.takesWrites = false;
+  assert.equal(await leases.take(chunkOf(3), workers.nodes, undefined), 'none');
+  assert.deepEqual([a.asked, b.asked], [0, 2]);
+});
+
+test('a node whose leases are waited for in vain is passed over for a while, longer each time', async () => {
+  const workers = new Workers();
+  const { nodes } = workers;
+  const leases = workers.open();
+  nodes[0].answer = 'taken';
+  const all = async (count: number) => {
+    const waits = Array.from({ length: count }, async (_, i) => {
+      const answer = await leases.take(chunkOf(i), nodes, undefined);
+      if (typeof answer === 'object') await leases.wait(answer, absent, undefined);
+    });
+    await Promise.all(waits);
+  };
+  await all(5);
+  assert.equal(leases.stats().leasesInVain, 5);
+  const { asked } = nodes[0];
+  await all(10);
+  assert.equal(nodes[0].asked, asked, 'the next node gives leases');
+  assert.equal(leases.stats().leasesWon, 10);
+  workers.nowMs += 510;
+  await all(20);
+  assert.equal(leases.stats().leasesInVain, 6, 'one tries again');
+  workers.nowMs += 490;
+  await all(20);
+  assert.equal(leases.stats().leasesInVain, 6);
+  workers.nowMs += 1000;
+  const lease = await taken(leases, chunkOf(1), nodes);
+  await leases.wait(lease, async () => Buffer.alloc(1), undefined);
+  await all(3);
+  assert.equal(leases.stats().leasesInVain, 9, 'all wait for it again');
+});
+
+test('those that wait already end it with the fifth in vain', async () => {
+  const workers = new Workers();
+  workers.nodes[0].answer = 'taken';
+  const leases = workers.open(60_000);
+  const long = await taken(leases, chunkOf(1), workers.nodes);
+  const short: TakenLease[] = [];
+  for (let i = 2; i < 7; i++) short.push(await taken(leases, chunkOf(i), workers.nodes));
+  const wait = leases.wait(long, absent, undefined);
+  for (const { end } of short) end('bad');
+  assert.equal(await wait, undefined);
+  assert.equal(leases.stats().leasesInVain, 0);
+});
+
+test('so many wait, and one more does not', async () => {
+  const workers = new Workers();
+  workers.nodes[0].answer = 'taken';
+  const leases = workers.open(60_000);
+  const abort = new AbortController();
+  const waits: Promise<unknown>[] = [];
+  for (let i = 0; i < 256; i++) {
+    const lease = await taken(leases, chunkOf(i), workers.nodes);
+    waits.push(leases.wait(lease, absent, abort.signal));
+  }
+  assert.equal(await leases.take(chunkOf(1), workers.nodes, undefined), 'none');
+  abort.abort();
+  await Promise.allSettled(waits);
+  assert.equal(leases.stats().leasesWaiting, 0);
+});
