@@ -42,3 +42,23 @@ export class PrefetchShed extends ImgstoreError {
     super('BUSY', `Cannot prefetch: ${state}`, { hint: 'It is fetched when it is read.' });
   }
 }
+
+/**
+ * What a flight does that others may join, and thereby want. If it is shed but was wanted by then,
+ * it asks once more, as demand. `land` is called at the moment at which the outcome is settled: who
+ * comes later must begin anew, or one who waits would share the fate of a prefetch.
+ */
+export async function fly<V>(
+  prefetch: Prefetch | undefined,
+  ask: (prefetch: Prefetch | undefined) => Promise<V>,
+  land: () => void,
+): Promise<V> {
+  try {
+    return await ask(prefetch);
+  } catch (error) {
+    if (!(error instanceof PrefetchShed) || prefetch?.wanted !== true) throw error;
+    return await ask(undefined);
+  } finally {
+    land();
+  }
+}

@@ -3,10 +3,12 @@
  * worker's tiers. The caches and the decoded chunks are one for all.
  */
 
+import { MiB } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import { Admission } from '../cache/admission.ts';
 import { bounded } from '../cache/bounded.ts';
 import type { ChunkSource } from '../cache/chunk-source.ts';
+import { coalesced } from '../cache/coalesced.ts';
 import { storeSource } from '../cache/store-source.ts';
 import { tiered } from '../cache/tiered.ts';
 import { verified } from '../cache/verified.ts';
@@ -25,9 +27,18 @@ const storePrefetchesWaitingMax = 64;
 /** Chunks of one store being fetched or decoded at once: bounds memory whatever is read. */
 const chunksInFlightMax = 64;
 
+/**
+ * Of a disk's metadata: that of 150,000 files or so. And so small a part of the decoded chunks in
+ * memory that some mounts which begin do not push out what is read.
+ */
+const prefetchMaxBytes = 16 * MiB;
+const prefetchMaxOfMemory = 1 / 8;
+
 export interface ServedStore {
   catalog: Catalog;
   reader: ChunkReader;
+  /** What a mount may prefetch of its disk. */
+  prefetchMaxBytes: number;
 }
 
 interface Served extends ServedStore {
@@ -81,8 +92,13 @@ export class Stores {
       prefetchWaitingMax: storePrefetchesWaitingMax,
     });
     const store = bounded(verified(storeSource(roots)), admission);
-    const tiers = tiered([...caches, store], { log });
+    const tiers = coalesced(tiered([...caches, store], { log }));
     const reader = new ChunkReader(tiers, decoded, { chunksInFlightMax });
-    return { roots, catalog: new Catalog(roots, ownerKeys), reader };
+    return {
+      roots,
+      catalog: new Catalog(roots, ownerKeys),
+      reader,
+      prefetchMaxBytes: Math.min(prefetchMaxBytes, decoded.sizeMaxBytes * prefetchMaxOfMemory),
+    };
   }
 }

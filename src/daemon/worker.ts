@@ -210,6 +210,8 @@ export class Worker {
     const disk = new LazyDisk(recipe, store.reader, {
       onFailure: failed => failures.report(failed),
     });
+    // A program that starts looks up names one after the other: each would be a round trip.
+    void disk.prefetch(Math.min(recipe.metadataSizeBytes, store.prefetchMaxBytes));
     const folder = table.folder(record.id);
     const mountCalls = this.#mountCalls;
     // The kernel waits for its reads, and whoever gave up a mount for the kernel.

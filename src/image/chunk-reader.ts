@@ -4,14 +4,16 @@
  *
  * Invariants: nobody gets bytes, or the failure, of a chunk for which others state another key or
  * other sizes. Bytes held are bounded by the chunks in flight: those that wait for a place hold
- * none, and a read that waits for one of its chunks holds at most that chunk's neighbours.
+ * none, and a read that waits for one of its chunks holds at most that chunk's neighbours. Reads
+ * pass prefetches, and a prefetch that a read joins is a read.
  */
 
 import { timingSafeEqual } from 'node:crypto';
 import type { ChunkId } from '../base/digest.ts';
 import { ImgstoreError } from '../base/errors.ts';
-import { Limiter } from '../base/limiter.ts';
-import type { ChunkSource, SealedHit } from '../cache/chunk-source.ts';
+import { Admission } from '../cache/admission.ts';
+import type { ChunkSource, GetOptions, SealedHit } from '../cache/chunk-source.ts';
+import { fly, Prefetch } from '../cache/prefetch.ts';
 import type { ChunkSegment } from '../recipe/recipe.ts';
 import { chunkIdOf, openChunk } from '../seal/seal.ts';
 import type { DecodedCache } from './decoded-cache.ts';
@@ -41,24 +43,37 @@ export function newReadCounters(): ReadCounters {
 }
 
 interface Flight {
-  segment: ChunkSegment;
-  done: Promise<Buffer>;
+  readonly segment: ChunkSegment;
+  readonly done: Promise<Buffer>;
   /** The counters of the disks that wait for it. */
-  waiting: Set<ReadCounters>;
-  abort: AbortController;
+  readonly waiting: Set<ReadCounters>;
+  readonly prefetch: Prefetch | undefined;
+  readonly abort: AbortController;
 }
+
+type Asking = Pick<GetOptions, 'signal' | 'prefetch'>;
+
+/** For their turn: small, and given up with their mounts. Those of 64 mounts that begin at once. */
+const prefetchesWaitingMax = 256;
 
 export class ChunkReader {
   readonly #source: ChunkSource;
   readonly #decoded: DecodedCache;
   readonly #flights = new Map<ChunkId, Flight>();
-  readonly #limiter: Limiter;
+  readonly #admission: Admission;
 
-  /** `chunksInFlightMax` bounds sealed and plain bytes held at once, and work in the pool. */
+  /**
+   * `chunksInFlightMax` bounds sealed and plain bytes held at once, and work in the pool. A quarter
+   * of them may be prefetches.
+   */
   constructor(source: ChunkSource, decoded: DecodedCache, options: { chunksInFlightMax: number }) {
     this.#source = source;
     this.#decoded = decoded;
-    this.#limiter = new Limiter(options.chunksInFlightMax);
+    this.#admission = new Admission({
+      atOnceMax: options.chunksInFlightMax,
+      prefetchAtOnceMax: Math.floor(options.chunksInFlightMax / 4),
+      prefetchWaitingMax: prefetchesWaitingMax,
+    });
   }
 
   /** The chunk's plain bytes if they are in memory. */
@@ -74,25 +89,26 @@ export class ChunkReader {
    */
   async read(segment: ChunkSegment, counters: ReadCounters): Promise<Buffer> {
     const flight = this.#flights.get(segment.id);
-    if (flight !== undefined && isSameChunk(flight.segment, segment)) {
-      count(counters, 'in-flight');
-      flight.waiting.add(counters);
-      return flight.done;
+    if (flight === undefined || !isSameChunk(flight.segment, segment)) {
+      return this.#depart(segment, counters, undefined);
     }
-    const abort = new AbortController();
-    const { signal } = abort;
-    const done = this.#limiter.run(() => {
-      signal.throwIfAborted();
-      return this.#fetch(segment, counters, signal);
-    });
-    if (flight !== undefined) return done;
-    const own: Flight = { segment, done, waiting: new Set([counters]), abort };
-    this.#flights.set(segment.id, own);
-    try {
-      return await done;
-    } finally {
-      if (this.#flights.get(segment.id) === own) this.#flights.delete(segment.id);
-    }
+    count(counters, 'in-flight');
+    flight.waiting.add(counters);
+    flight.prefetch?.want();
+    return flight.done;
+  }
+
+  /**
+   * Brings a chunk into memory that may be read soon, unless it is there or on its way; reads that
+   * come meanwhile join. False if it could not be had, or not now; it never rejects.
+   */
+  async prefetch(segment: ChunkSegment, counters: ReadCounters): Promise<boolean> {
+    if (this.#flights.has(segment.id) || this.#decoded.get(segment) !== undefined) return true;
+    const done = this.#depart(segment, counters, new Prefetch());
+    return done.then(
+      () => true,
+      () => false,
+    );
   }
 
   /** The disk of these counters is gone: what nobody else waits for is not fetched any more. */
@@ -109,12 +125,31 @@ export class ChunkReader {
     return this.#flights.size;
   }
 
-  async #fetch(
+  #depart(
     segment: ChunkSegment,
     counters: ReadCounters,
-    signal: AbortSignal,
+    prefetch: Prefetch | undefined,
   ): Promise<Buffer> {
-    const hit = await this.#ask(segment, counters, signal);
+    const { id } = segment;
+    const abort = new AbortController();
+    const { signal } = abort;
+    const ask = async (unlessWanted: Prefetch | undefined) => {
+      const options = { signal, prefetch: unlessWanted };
+      using _place = await this.#admission.acquire(options);
+      return await this.#fetch(segment, counters, options);
+    };
+    const land = () => {
+      if (this.#flights.get(id) === flight) this.#flights.delete(id);
+    };
+    const done = fly(prefetch, ask, land);
+    const flight: Flight = { segment, done, waiting: new Set([counters]), prefetch, abort };
+    // One for which others state another key or size flies alone.
+    if (!this.#flights.has(id)) this.#flights.set(id, flight);
+    return done;
+  }
+
+  async #fetch(segment: ChunkSegment, counters: ReadCounters, options: Asking): Promise<Buffer> {
+    const hit = await this.#ask(segment, counters, options);
     let plain: Buffer;
     try {
       plain = await openChunk(hit.sealed, segment);
@@ -122,20 +157,16 @@ export class ChunkReader {
       // Bytes that fit their id are not torn: the recipe is wrong, and the copy is good for others.
       if (hit.verified || chunkIdOf(hit.sealed) === segment.id) throw error;
       await this.#source.drop(segment.id);
-      const other = await this.#ask(segment, counters, signal);
+      const other = await this.#ask(segment, counters, options);
       plain = await openChunk(other.sealed, segment);
     }
     this.#decoded.set(segment, plain);
     return plain;
   }
 
-  async #ask(
-    segment: ChunkSegment,
-    counters: ReadCounters,
-    signal: AbortSignal,
-  ): Promise<SealedHit> {
+  async #ask(segment: ChunkSegment, counters: ReadCounters, options: Asking): Promise<SealedHit> {
     const sizeBytes = segment.sealedSizeBytes;
-    const hit = await this.#source.get(segment.id, { sizeBytes, signal });
+    const hit = await this.#source.get(segment.id, { sizeBytes, ...options });
     if (hit === undefined) {
       throw new ImgstoreError('NOT_FOUND', `Cannot find chunk ${segment.id}: no tier has it`, {
         hint: 'Run imgstore verify on the image; imgstore verify --repair --from its source mends the store.',

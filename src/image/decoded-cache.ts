@@ -17,11 +17,13 @@ interface Entry {
 }
 
 export class DecodedCache {
+  readonly sizeMaxBytes: number;
   /** Undefined: nothing is kept. */
   readonly #entries: LRUCache<ChunkId, Entry> | undefined;
 
   /** 0 keeps nothing; a chunk that alone is larger is not kept. */
   constructor(sizeMaxBytes: number) {
+    this.sizeMaxBytes = sizeMaxBytes;
     if (sizeMaxBytes === 0) return;
     this.#entries = new LRUCache({
       maxSize: sizeMaxBytes,

@@ -10,6 +10,9 @@ import { chunkSizeMaxBytes } from '../base/limits.ts';
 import type { Recipe, Segment } from '../recipe/recipe.ts';
 import { type ChunkReader, newReadCounters, type ReadCounters } from './chunk-reader.ts';
 
+/** Of one disk. In order, so that few are enough to stay ahead of who reads. */
+const prefetchesAtOnceMax = 4;
+
 /** Never written. */
 const zeros = Buffer.alloc(chunkSizeMaxBytes);
 
@@ -29,6 +32,7 @@ export class LazyDisk {
   readonly #starts: Float64Array;
   readonly #reader: ChunkReader;
   #onFailure: ((failed: FailedRange) => void) | undefined;
+  #abandoned = false;
 
   constructor(
     recipe: Recipe,
@@ -88,8 +92,30 @@ export class LazyDisk {
     return slices.length === 1 ? slices[0]! : Buffer.concat(slices);
   }
 
-  /** Nobody waits for it any more: reads under way fail, unless others wait for the same chunk. */
+  /**
+   * Brings the chunks of the first bytes into memory, in order, some at a time, while reads pass
+   * them. Never rejects: it ends where chunks cannot be had or there is no room for what nobody waits
+   * for, and with `abandon`.
+   */
+  async prefetch(lengthBytes: number): Promise<void> {
+    let next = 0;
+    const follow = async () => {
+      for (let isWell = true; isWell && !this.#abandoned; ) {
+        const index = next++;
+        if (index >= this.#segments.length || this.#starts[index]! >= lengthBytes) return;
+        const segment = this.#segments[index]!;
+        if (segment.kind === 'chunk') isWell = await this.#reader.prefetch(segment, this.counters);
+      }
+    };
+    await Promise.all(Array.from({ length: prefetchesAtOnceMax }, follow));
+  }
+
+  /**
+   * Nobody waits for it any more: reads under way fail, unless others wait for the same chunk, and
+   * nothing is prefetched.
+   */
   abandon(): void {
+    this.#abandoned = true;
     this.#onFailure = undefined;
     const message = 'Cannot read the disk: it is not mounted any more';
     this.#reader.abandon(this.counters, new ImgstoreError('UNAVAILABLE', message));

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { Admission } from '../../src/cache/admission.ts';
+import { bounded } from '../../src/cache/bounded.ts';
 import { coalesced } from '../../src/cache/coalesced.ts';
+import { fly, Prefetch, PrefetchShed } from '../../src/cache/prefetch.ts';
 import { testWrapper } from '../contract/chunk-source.ts';
 import { isFault } from '../contract/object-store.ts';
 import { FaultySource } from '../support/faulty-source.ts';
@@ -90,6 +93,71 @@ test('a recipe that states a wrong size does not fail the readers of a right one
   slow.release();
   assert.equal(await wrong, undefined);
   assert.equal((await right)?.sealed.length, sizeBytes);
+});
+
+test('a fetch is a prefetch until somebody who waits joins it', async () => {
+  const { slow, source, id } = create();
+  const get = (prefetch?: Prefetch) => source.get(id, { sizeBytes, prefetch });
+  const [first, second] = [new Prefetch(), new Prefetch()];
+  const gets = [get(first), get(second)];
+  assert.equal(slow.asked[0]?.prefetch?.wanted, false);
+  second.want();
+  assert.equal(slow.asked[0]?.prefetch?.wanted, true, 'one of those who prefetch wants it');
+  assert.equal(first.wanted, false, 'which is no news to the others');
+  slow.release();
+  await Promise.all(gets);
+
+  const again = [get(new Prefetch()), get()];
+  assert.equal(slow.asked[1]?.prefetch?.wanted, true, 'one who waits joins');
+  slow.release();
+  await Promise.all(again);
+
+  const demand = [get(), get(new Prefetch())];
+  assert.equal(slow.asked[2]?.prefetch, undefined);
+  slow.release();
+  await Promise.all(demand);
+  assert.equal(slow.gets, 3);
+});
+
+test('whoever waits gets an answer, at whatever moment a prefetch is shed', async () => {
+  for (const random of seeded(40)) {
+    const chunks = sealedChunks(random, 3);
+    const slow = new FaultySource(new MemorySource('inner', { chunks }), () =>
+      random.chance(0.3) ? 'hold' : 'work',
+    );
+    const limits = { atOnceMax: 2, prefetchAtOnceMax: 1, prefetchWaitingMax: 0 };
+    const source = coalesced(bounded(slow, new Admission(limits)));
+    let shed = 0;
+    const outcomes: Promise<void>[] = [];
+    for (let step = 0; step < 150; step++) {
+      const { id, sealed } = random.pick(chunks);
+      const prefetch = random.chance(0.6) ? new Prefetch() : undefined;
+      let wanted = prefetch === undefined;
+      const ask = (unlessWanted: Prefetch | undefined) =>
+        source.get(id, { sizeBytes, prefetch: unlessWanted });
+      const land = () => {
+        wanted ||= prefetch!.wanted;
+      };
+      const outcome = fly(prefetch, ask, land).then(
+        hit => assert.equal(hit?.sealed, sealed),
+        error => {
+          const isShed = error instanceof PrefetchShed && !wanted;
+          assert.ok(isShed, `seed ${random.seed}, step ${step}: ${error}`);
+          shed++;
+        },
+      );
+      outcomes.push(outcome);
+      // Some microtasks later is another moment.
+      for (let turns = random.below(5); turns > 0; turns--) await undefined;
+      if (random.chance(0.2)) await nextTurn();
+      if (random.chance(0.3)) prefetch?.want();
+      if (random.chance(0.2)) slow.release();
+    }
+    slow.plan = () => 'work';
+    slow.release();
+    await Promise.all(outcomes);
+    assert.ok(shed > 0, `seed ${random.seed}: some are shed`);
+  }
 });
 
 test('random comings and goings: everybody gets an answer or their own reason', async () => {

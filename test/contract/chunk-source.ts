@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { ImgstoreError } from '../../src/base/errors.ts';
 import type { ChunkSource } from '../../src/cache/chunk-source.ts';
+import { Prefetch, PrefetchShed } from '../../src/cache/prefetch.ts';
 import { MemorySource } from '../support/memory-source.ts';
 import { Random } from '../support/random.ts';
 import { assertSameBytes } from '../support/same-bytes.ts';
@@ -99,6 +100,28 @@ export function testChunkSource(name: string, create: SourceFactory): void {
     const hit = await source.get(id, { sizeBytes: 5000, signal: open.signal });
     open.abort(reason);
     assertSameBytes(hit?.sealed, sealed);
+  });
+
+  test(`${name}: a prefetch is answered or shed, and one that is wanted is answered`, async context => {
+    const { source, seed } = await create(context);
+    const chunks = sealedChunks(random, 40, 10_000);
+    for (const chunk of chunks) await seed(chunk);
+    const prefetches = chunks.map(() => new Prefetch());
+    const gets = chunks.map(({ id }, i) =>
+      source.get(id, { sizeBytes: 10_000, prefetch: prefetches[i] }),
+    );
+    for (const [i, prefetch] of prefetches.entries()) if (i % 2 === 0) prefetch.want();
+    const answers = await Promise.allSettled(gets);
+    for (const [i, answer] of answers.entries()) {
+      if (answer.status === 'fulfilled') assertSameBytes(answer.value?.sealed, chunks[i]!.sealed);
+      else assert.ok(answer.reason instanceof PrefetchShed, String(answer.reason));
+    }
+    const wanted = new Prefetch();
+    wanted.want();
+    for (const { id, sealed } of chunks) {
+      const hit = await source.get(id, { sizeBytes: 10_000, prefetch: wanted });
+      assertSameBytes(hit?.sealed, sealed);
+    }
   });
 
   test(`${name}: close waits for what was offered`, async context => {

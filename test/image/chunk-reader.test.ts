@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ChunkSource } from '../../src/cache/chunk-source.ts';
+import { PrefetchShed } from '../../src/cache/prefetch.ts';
 import { ChunkReader, newReadCounters } from '../../src/image/chunk-reader.ts';
 import { DecodedCache } from '../../src/image/decoded-cache.ts';
 import type { ChunkSegment } from '../../src/recipe/recipe.ts';
@@ -254,4 +255,81 @@ test('a fetch that waits for its place is not begun when nobody waits for it', a
   await reading;
   await assert.rejects(waiting, /unmounted/);
   assert.equal(source.gets, 1);
+});
+
+test('a prefetch brings a chunk into memory, once, and fails in silence', async () => {
+  const reader = readerOf(shelf);
+  const counters = newReadCounters();
+  assert.equal(await reader.prefetch(segment, counters), true);
+  assert.ok(reader.peek(segment, counters)!.equals(plain));
+  assert.equal(counters.chunksFetched, 1);
+  assert.equal(await reader.prefetch(segment, counters), true);
+  assert.deepEqual(shelf.calls, [`get ${segment.id}`], 'what is in memory is not fetched');
+
+  const faulty = new FaultySource(shelf, 'fault');
+  const failing = readerOf(faulty);
+  assert.equal(await failing.prefetch(segment, counters), false);
+  faulty.plan = () => {
+    throw new PrefetchShed('too many wait already');
+  };
+  assert.equal(await failing.prefetch(segment, counters), false);
+  assert.equal(failing.chunksInFlight, 0);
+});
+
+test('a read that joins a prefetch wants it, and it counts as a read from then on', async () => {
+  const source = new FaultySource(shelf, 'hold');
+  const reader = readerOf(source);
+  const counters = newReadCounters();
+  const prefetch = reader.prefetch(segment, counters);
+  await until(() => source.running === 1, 'it is asked for');
+  assert.equal(source.asked[0]!.prefetch!.wanted, false);
+  assert.equal(await reader.prefetch(segment, counters), true, 'it is on its way');
+  assert.equal(source.asked[0]!.prefetch!.wanted, false);
+  const read = reader.read(segment, counters);
+  assert.equal(source.asked[0]!.prefetch!.wanted, true);
+  source.release();
+  assert.ok((await read).equals(plain) && (await prefetch));
+  assert.equal(source.gets, 1);
+  assert.deepEqual(Object.fromEntries(counters.hits), { store: 1, 'in-flight': 1 });
+});
+
+test('a read gets its chunk although its prefetch is shed', async () => {
+  const shedding = new FaultySource(shelf, () => {
+    if (shedding.asked.at(-1)?.prefetch === undefined) return 'work';
+    throw new PrefetchShed('too many wait already');
+  });
+  const reader = readerOf(shedding);
+  const counters = newReadCounters();
+  const prefetch = reader.prefetch(segment, counters);
+  const read = reader.read(segment, counters);
+  assert.ok((await read).equals(plain) && (await prefetch));
+  assert.equal(await readerOf(shedding).prefetch(segment, counters), false);
+});
+
+test('reads pass prefetches, which have a quarter of the places', async () => {
+  const segments: ChunkSegment[] = [];
+  for (let i = 0; i < 20; i++) segments.push(await shelve(shelf, manyBytes(random, 5000)));
+  const source = new FaultySource(shelf, 'hold');
+  const reader = readerOf(source, 8);
+  const counters = newReadCounters();
+  const prefetches = segments.slice(0, 12).map(one => reader.prefetch(one, counters));
+  await until(() => source.running === 2, 'two are asked for');
+  const reads = segments.slice(11, 17).map(one => reader.read(one, counters));
+  await until(() => source.running === 8, 'reads have the rest');
+  assert.equal(source.gets, 8);
+  source.plan = () => 'work';
+  source.release();
+  await Promise.all([...prefetches, ...reads]);
+  assert.equal(source.gets, 17);
+});
+
+test('a prefetch is given up with its disk', async () => {
+  const source = new FaultySource(shelf, 'hold');
+  const reader = readerOf(source);
+  const counters = newReadCounters();
+  const prefetch = reader.prefetch(segment, counters);
+  await until(() => source.running === 1, 'it is asked for');
+  reader.abandon(counters, new Error('unmounted'));
+  assert.equal(await prefetch, false);
+  assert.equal(source.abortReasons.length, 1);
 });

@@ -1,13 +1,22 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { ImgstoreError } from '../../src/base/errors.ts';
 import { chunkSizeMaxBytes, TiB } from '../../src/base/limits.ts';
+import { Admission } from '../../src/cache/admission.ts';
+import { bounded } from '../../src/cache/bounded.ts';
+import type { ChunkSource } from '../../src/cache/chunk-source.ts';
+import { coalesced } from '../../src/cache/coalesced.ts';
+import { ChunkReader } from '../../src/image/chunk-reader.ts';
+import { DecodedCache } from '../../src/image/decoded-cache.ts';
 import { diskSource, metadataSource } from '../../src/image/disk-source.ts';
 import { type FailedRange, LazyDisk } from '../../src/image/lazy-disk.ts';
-import type { Segment } from '../../src/recipe/recipe.ts';
+import type { ChunkSegment, Segment } from '../../src/recipe/recipe.ts';
+import { FaultySource } from '../support/faulty-source.ts';
 import { MemorySource } from '../support/memory-source.ts';
 import { manyBytes, readerOf } from '../support/pushing.ts';
 import { type Random, seeded } from '../support/random.ts';
+import { until } from '../support/until.ts';
 import { recipeOf, shelve } from './support.ts';
 
 /** Chunks of any sizes, some of them several times, and runs of zeros. */
@@ -182,4 +191,88 @@ test('as a source: all bytes, or the metadata and zeros', async () => {
     const part = bytes.subarray(offset, offset + length);
     assert.ok((await metadata.read(offset, length)).equals(part), `${length} at ${offset}`);
   }
+});
+
+/** As a daemon's. */
+function wide(source: ChunkSource): ChunkReader {
+  return new ChunkReader(source, new DecodedCache(2 ** 26), { chunksInFlightMax: 64 });
+}
+
+/** `count` chunks of `sizeBytes` on a source that holds each get until it is released. */
+async function heldDisk({ count, sizeBytes = 1000 }: { count: number; sizeBytes?: number }) {
+  const memory = new MemorySource('store');
+  const segments: ChunkSegment[] = [];
+  for (let i = 0; i < count; i++) {
+    segments.push(await shelve(memory, Buffer.alloc(sizeBytes, i + 1)));
+  }
+  return { memory, segments, source: new FaultySource(memory, 'hold') };
+}
+
+test('a prefetch takes the first bytes in order, four chunks at a time', async () => {
+  const { memory, segments, source } = await heldDisk({ count: 12 });
+  const zero: Segment = { kind: 'zero', plainSizeBytes: 1000 };
+  const all = [...segments.slice(0, 3), zero, ...segments.slice(3)];
+  const disk = new LazyDisk(recipeOf(all), wide(source));
+  let done = false;
+  disk.prefetch(8500).then(() => {
+    done = true;
+  });
+  await until(() => source.running === 4, 'four are asked for');
+  await nextTurn();
+  assert.equal(source.gets, 4);
+  await until(() => {
+    source.release();
+    return done;
+  }, 'it is done');
+  assert.equal(source.runningMost, 4);
+  const first = segments.slice(0, 8).map(({ id }) => `get ${id}`);
+  assert.deepEqual(memory.calls, first, 'eight chunks and a run of zeros have bytes below 8500');
+  assert.ok(Array.isArray(disk.read(0, 9000)));
+  await disk.prefetch(8500);
+  await disk.prefetch(0);
+  assert.equal(source.gets, 8);
+});
+
+test('a prefetch ends with the disk, and where there is nothing to be had', async () => {
+  const { segments, source } = await heldDisk({ count: 12 });
+  const disk = new LazyDisk(recipeOf(segments), wide(source));
+  const prefetch = disk.prefetch(12_000);
+  await until(() => source.running === 4, 'four are asked for');
+  disk.abandon();
+  await prefetch;
+  assert.equal(source.gets, 4);
+
+  const failures: FailedRange[] = [];
+  const onFailure = (failed: FailedRange) => failures.push(failed);
+  const dead = new FaultySource(source, 'fault');
+  const options = { onFailure };
+  await new LazyDisk(recipeOf(segments), wide(dead), options).prefetch(12_000);
+  assert.equal(dead.gets, 4, 'a store that does not answer is not asked for everything');
+  assert.deepEqual(failures, [], 'nobody read');
+});
+
+test('a read is asked of the store at once, however much is prefetched', async () => {
+  const { memory, segments, source } = await heldDisk({ count: 40 });
+  const limits = { atOnceMax: 32, prefetchAtOnceMax: 8, prefetchWaitingMax: 64 };
+  const tiers = coalesced(bounded(source, new Admission(limits)));
+  const reader = wide(tiers);
+  const disks = segments.slice(0, 30).map((_, i) => {
+    // As 30 images that have no chunk in common at their beginnings.
+    const own = [...segments.slice(i, 30), ...segments.slice(0, i), ...segments.slice(30)];
+    return new LazyDisk(recipeOf(own), reader);
+  });
+  const prefetches = disks.map(disk => disk.prefetch(30_000));
+  await until(() => source.running === 8, 'prefetches have their places');
+  await nextTurn();
+  assert.equal(source.gets, 8);
+  const [disk] = disks;
+  const reads = [30, 31, 32, 20].map(index => disk!.readBuffer(index * 1000, 1000));
+  await nextTurn();
+  assert.equal(source.running, 12, 'new ones, and one for which a prefetch waits');
+  await until(() => {
+    source.release();
+    return memory.calls.length === 33;
+  }, 'each chunk is fetched');
+  await Promise.all([...prefetches, ...reads]);
+  assert.equal(source.gets, 33, 'once');
 });

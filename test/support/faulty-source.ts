@@ -28,6 +28,8 @@ export class FaultySource implements ChunkSource {
   running = 0;
   runningMost = 0;
   gets = 0;
+  /** Of each get. */
+  readonly asked: GetOptions[] = [];
   /** Of gets whose signal was aborted while they were held. */
   readonly abortReasons: unknown[] = [];
   readonly #inner: ChunkSource;
@@ -41,6 +43,7 @@ export class FaultySource implements ChunkSource {
 
   async get(id: ChunkId, options: GetOptions): Promise<SealedHit | undefined> {
     this.gets++;
+    this.asked.push(options);
     this.runningMost = Math.max(this.runningMost, ++this.running);
     try {
       return await this.#get(id, options);
