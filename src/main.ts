@@ -159,7 +159,9 @@ async function version(): Promise<string> {
 }
 
 async function main(argv: readonly string[]): Promise<number> {
-  const [verb, ...rest] = argv;
+  // `help VERB` is the page of the verb.
+  const asked = argv[0] === 'help' && argv.length > 1 ? [argv[1]!, '--help'] : argv;
+  const [verb, ...rest] = asked;
   if (verb === undefined || verb === '--help' || verb === '-h' || verb === 'help') {
     process.stdout.write(`${await overview()}\n`);
     return verb === undefined ? 2 : 0;

@@ -1,4 +1,7 @@
-/** `stats`: what the store holds, what of it no name needs, and what sharing saves. */
+/**
+ * `stats`: what the store holds, what of it no name needs, and what sharing saves; with --watch, what
+ * the daemon does now.
+ */
 
 import { DigestSet } from '../base/digest-set.ts';
 import { hasCode } from '../base/errors.ts';
@@ -7,7 +10,13 @@ import type { Catalog, CatalogEntry, NamedRecipe } from '../catalog/catalog.ts';
 import { type RootUse, type Survey, survey } from '../gc/survey.ts';
 import { bytesOf } from '../gc/usage.ts';
 import { sealedSizes } from '../recipe/recipe.ts';
-import { type Command, type CommandResult, storeOption } from './command.ts';
+import {
+  type Command,
+  type CommandContext,
+  type CommandResult,
+  storeOption,
+  usageError,
+} from './command.ts';
 import { formatBytes, formatCount, formatFields, formatShare, formatTable } from './format.ts';
 import { openForReading } from './open.ts';
 
@@ -15,16 +24,29 @@ const readsAtOnce = 8;
 
 export const command: Command = {
   usage: '',
-  summary: 'show what the store holds and what gc would free',
+  summary: 'show what the store holds and what gc would free, or with --watch what the daemon does',
   description: `
 Counts the objects of each root and what of them no name needs, and compares what your images would
 take one by one with what they take together. What imgstore gc would free are the objects that no
 name needs, and second copies in roots on their way out; in a folder these are hard links, which
-take no space.`,
-  options: { ...storeOption },
+take no space.
+
+With --watch it shows what the daemon of the home does instead, every second until Ctrl-C: for memory
+and each tier how many chunks it is asked for, how many it has, how long a hit takes, and how many it
+is being asked for now; what each mount reads; nodes of the shared cache that are not well. Where the
+output is no terminal, it is a line every time, and with --json a document a line.`,
+  options: {
+    ...storeOption,
+    watch: { type: 'boolean', help: 'show what the daemon does, until Ctrl-C' },
+    interval: { type: 'string', value: 'SECONDS', help: 'with --watch: 0.1 to 3600; 1 by default' },
+  },
   positionals: { min: 0, max: 0 },
 
   async run(context): Promise<CommandResult> {
+    if (context.flag('watch')) return watchDaemon(context);
+    if (context.option('interval') !== undefined) {
+      throw usageError('Cannot use --interval: nothing is repeated', 'Use --watch with it.');
+    }
     const { signal, settings, log } = context;
     const { roots, catalog } = await openForReading(context);
     const found = await survey(roots, { now: context.now(), signal });
@@ -68,6 +90,20 @@ take no space.`,
     return { data, text: `${fields}\n\n${rootsTable(found)}` };
   },
 };
+
+async function watchDaemon(context: CommandContext): Promise<CommandResult> {
+  const text = context.option('interval') ?? '1';
+  const seconds = /^\d{1,4}(\.\d{1,3})?$/.test(text) ? Number(text) : Number.NaN;
+  if (!(seconds >= 0.1 && seconds <= 3600)) {
+    throw usageError(
+      `Cannot use --interval ${text}: it is no time`,
+      'Give it 0.1 to 3600 seconds.',
+    );
+  }
+  const { watch } = await import('./watch.ts');
+  await watch(context, process.stdout, seconds * 1000);
+  return {};
+}
 
 /** What would be gone once all is collected. */
 function freeable({ roots, live }: Survey): { garbageBytes: number; secondCopyBytes: number } {

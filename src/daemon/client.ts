@@ -56,8 +56,8 @@ export class DaemonClient {
   }
 
   /** The answer, or undefined if no daemon runs. */
-  async callIfRunning(method: string, path: string): Promise<unknown> {
-    return (await this.#tryCall(method, path))?.document;
+  async callIfRunning(method: string, path: string, signal?: AbortSignal): Promise<unknown> {
+    return (await this.#tryCall(method, path, undefined, signal))?.document;
   }
 
   /** Mounts; a daemon is started if none runs. Giving up leaves nothing mounted. */
