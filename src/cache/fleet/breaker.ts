@@ -2,12 +2,12 @@
  * Whether a node is worth asking, from how it answered before.
  *
  * Closed, every request passes. Consecutive failures, or too large a share of them, open it: nothing
- * passes for a while. Then it is half open: one request at a time passes as a probe. Some good ones
- * in a row close it; a bad one opens it for up to twice as long. What is too slow to be of use is
- * reported as a failure, and so is what turned out to be wrong bytes.
+ * passes for a while. Then it is half open: some requests pass as probes, as many as it takes to
+ * close it if all are good, so that one round of reads brings a node back. A bad one opens it for up
+ * to twice as long. What is too slow to be of use is reported as a failure, and so is what turned
+ * out to be wrong bytes.
  */
 
-import { assert } from '../../base/assert.ts';
 import { type BackOff, backOffMs } from '../../base/retry.ts';
 
 export interface BreakerOptions {
@@ -15,7 +15,7 @@ export interface BreakerOptions {
   nowMs: () => number;
   /** 0 to below 1. */
   random: () => number;
-  /** Good ones that close it; 3 unless told. */
+  /** Good ones that close it, and as many at once; 3 unless told. */
   probesInARow?: number;
 }
 
@@ -29,22 +29,24 @@ const consecutiveFailuresMax = 5;
 const windowOutcomes = 40;
 const probesInARowDefault = 3;
 /** Twice what is waited at least: half of each wait is the same for all, the rest is chance. */
-const probeBackOff: BackOff = { waitFirstMs: 500, waitMaxMs: 15_000 };
+const probeBackOff: BackOff = { waitFirstMs: 200, waitMaxMs: 15_000 };
 
 export class CircuitBreaker {
   readonly #options: BreakerOptions;
+  readonly #probesInARow: number;
   /** The latest outcomes while closed: true is bad. */
   #window: boolean[] = [];
   #consecutiveFailures = 0;
   /** Times that it opened since it was last closed. */
   #openings = 0;
   #openUntilMs = 0;
-  #isProbing = false;
+  #probing = 0;
   #goodProbes = 0;
   #opened = 0;
 
   constructor(options: BreakerOptions) {
     this.#options = options;
+    this.#probesInARow = options.probesInARow ?? probesInARowDefault;
   }
 
   get state(): BreakerState {
@@ -60,15 +62,21 @@ export class CircuitBreaker {
   /** Whether a request would pass now. */
   get passes(): boolean {
     const { state } = this;
-    return state === 'closed' || (state === 'half-open' && !this.#isProbing);
+    const isProbed = this.#probing + this.#goodProbes >= this.#probesInARow;
+    return state === 'closed' || (state === 'half-open' && !isProbed);
   }
 
   /** For a request that is sent now; its outcome must be told, once. Undefined if none may pass. */
   begin(): ((outcome: Outcome) => void) | undefined {
     if (!this.passes) return undefined;
     if (this.#openings > 0) {
-      this.#isProbing = true;
-      return outcome => this.#endProbe(outcome);
+      this.#probing++;
+      const opening = this.#openings;
+      return outcome => {
+        this.#probing--;
+        // Those that began together end one by one: the first bad one speaks for all.
+        if (opening === this.#openings) this.#endProbe(outcome);
+      };
     }
     return outcome => this.#end(outcome);
   }
@@ -88,15 +96,8 @@ export class CircuitBreaker {
   }
 
   #endProbe(outcome: Outcome): void {
-    assert(this.#isProbing, 'a probe ends once');
-    this.#isProbing = false;
     if (outcome === 'bad') this.#open();
-    else if (outcome === 'good') this.#pass();
-  }
-
-  #pass(): void {
-    const { probesInARow = probesInARowDefault } = this.#options;
-    if (++this.#goodProbes === probesInARow) this.#close();
+    else if (outcome === 'good' && ++this.#goodProbes === this.#probesInARow) this.#close();
   }
 
   #open(): void {

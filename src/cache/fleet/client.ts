@@ -165,6 +165,11 @@ export class MemcachedClient {
     return this.#connection?.requests.length ?? 0;
   }
 
+  /** Whether it would not even connect now, after a connection that ended. */
+  get isBackingOff(): boolean {
+    return this.#connection === undefined && this.#nowMs() < this.#retryAtMs;
+  }
+
   #request(
     sizeBytes: number,
     timeoutMs: number,
@@ -209,7 +214,7 @@ export class MemcachedClient {
   #connect(): Connection {
     if (this.#connection !== undefined) return this.#connection;
     if (this.#closed) throw this.#fault('it is closed');
-    if (this.#lastFault !== undefined && this.#nowMs() < this.#retryAtMs) {
+    if (this.#lastFault !== undefined && this.isBackingOff) {
       const { code, message, hint = '' } = this.#lastFault;
       throw new ImgstoreError(code, `${message}, just now`, { hint });
     }

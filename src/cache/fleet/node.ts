@@ -81,7 +81,7 @@ export class CacheNode implements FleetNode {
 
   /** Whether it may be read from now, if only as a probe. */
   get passes(): boolean {
-    return this.#breaker.passes;
+    return this.#breaker.passes && !this.#isPointless;
   }
 
   /** Whether it is written to: not while it is on probation. */
@@ -92,7 +92,7 @@ export class CacheNode implements FleetNode {
   /** Undefined if it is not to be asked now. */
   ask(key: string, options: ReadOptions): Asked | undefined {
     const isProbe = this.#breaker.state !== 'closed';
-    const end = this.#breaker.begin();
+    const end = this.#isPointless ? undefined : this.#breaker.begin();
     if (end === undefined) return undefined;
     this.#counts.asked++;
     const answer = this.#client
@@ -159,6 +159,11 @@ export class CacheNode implements FleetNode {
       }
     }
     this.#told(() => end(outcome));
+  }
+
+  /** A probe that does not get as far as the node says nothing of it. */
+  get #isPointless(): boolean {
+    return this.#breaker.state === 'half-open' && this.#client.isBackingOff;
   }
 
   #count(answer: NodeAnswer): NodeAnswer {

@@ -38,28 +38,59 @@ test('half of many failing opens it', () => {
   assert.equal(b.state, 'open');
 });
 
-test('after a while one probe at a time; three good ones close it', () => {
+test('after a while three probes, together or not; if all are good they close it', () => {
+  for (const atOnce of [1, 2, 3]) {
+    const { clock, breaker: b } = breaker();
+    tell(b, ...times(5, 'bad'));
+    clock.advance(199);
+    assert.equal(b.begin(), undefined);
+    clock.advance(1);
+    for (let good = 0; good < 3; ) {
+      assert.equal(b.state, 'half-open');
+      const probes = Array.from({ length: Math.min(atOnce, 3 - good) }, () => b.begin()!);
+      if (good + atOnce >= 3) {
+        assert.equal(b.begin(), undefined, 'as many as are needed');
+        assert.ok(!b.passes);
+      }
+      for (const end of probes) end('good');
+      good += probes.length;
+    }
+    assert.equal(b.state, 'closed');
+    tell(b, ...times(4, 'bad'));
+    assert.equal(b.state, 'closed', 'what was before is forgotten');
+  }
+});
+
+test('one probe of three that is bad opens it, once', () => {
   const { clock, breaker: b } = breaker();
   tell(b, ...times(5, 'bad'));
-  clock.advance(499);
-  assert.equal(b.begin(), undefined);
+  clock.advance(200);
+  const [first, second, third] = Array.from({ length: 3 }, () => b.begin()!);
+  first!('good');
+  second!('bad');
+  third!('bad');
+  clock.advance(399);
+  assert.equal(b.state, 'open');
   clock.advance(1);
-  for (let probe = 0; probe < 3; probe++) {
-    assert.equal(b.state, 'half-open');
-    const end = b.begin()!;
-    assert.equal(b.begin(), undefined, 'one at a time');
-    assert.ok(!b.passes);
-    end('good');
-  }
+  assert.deepEqual(tell(b, 'good', 'good', 'good'), times(3, 'good').map(Boolean));
   assert.equal(b.state, 'closed');
-  tell(b, ...times(4, 'bad'));
-  assert.equal(b.state, 'closed', 'what was before is forgotten');
+});
+
+test('it may be told how many probes it takes', () => {
+  const clock = new VirtualClock(0);
+  const b = new CircuitBreaker({ nowMs: clock.now, random: () => 1, probesInARow: 1 });
+  tell(b, ...times(5, 'bad'));
+  clock.advance(200);
+  const end = b.begin()!;
+  assert.equal(b.begin(), undefined);
+  end('good');
+  assert.equal(b.state, 'closed');
 });
 
 test('a probe that says nothing leaves the next one to say it', () => {
   const { clock, breaker: b } = breaker();
   tell(b, ...times(5, 'bad'));
-  clock.advance(500);
+  clock.advance(200);
   assert.deepEqual(tell(b, 'good', 'unknown', 'good', 'good'), times(4, 'good').map(Boolean));
   assert.equal(b.state, 'closed');
 });
@@ -67,7 +98,7 @@ test('a probe that says nothing leaves the next one to say it', () => {
 test('each bad probe doubles the wait, up to 15 seconds', () => {
   const { clock, breaker: b } = breaker();
   tell(b, ...times(5, 'bad'));
-  for (const waitMs of [500, 1000, 2000, 4000, 8000, 15_000, 15_000]) {
+  for (const waitMs of [200, 400, 800, 1600, 3200, 6400, 12_800, 15_000, 15_000]) {
     clock.advance(waitMs - 1);
     assert.equal(b.state, 'open');
     clock.advance(1);
@@ -80,7 +111,7 @@ test('what began before it opened is no probe', () => {
   const { clock, breaker: b } = breaker();
   const late = Array.from({ length: 8 }, () => b.begin()!);
   tell(b, ...times(5, 'bad'));
-  clock.advance(500);
+  clock.advance(200);
   for (const end of late) end('good');
   assert.equal(b.state, 'half-open');
   assert.deepEqual(tell(b, 'good'), [true]);
@@ -93,8 +124,8 @@ test('waits differ by half, so that workers do not probe together', () => {
     while (b.state === 'open') clock.advance(1);
     return clock.now();
   });
-  assert.ok(Math.min(...waits) >= 250 && Math.max(...waits) <= 501);
-  assert.ok(Math.max(...waits) - Math.min(...waits) > 200);
+  assert.ok(Math.min(...waits) >= 100 && Math.max(...waits) <= 201);
+  assert.ok(Math.max(...waits) - Math.min(...waits) > 80);
 });
 
 test('a node that fails a share of requests is asked rarely once it is bad', () => {

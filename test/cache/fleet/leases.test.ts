@@ -178,13 +178,13 @@ test('a node whose leases are waited for in vain is passed over for a while, lon
   await all(10);
   assert.equal(nodes[0].asked, asked, 'the next node gives leases');
   assert.equal(leases.stats().leasesWon, 10);
-  workers.nowMs += 510;
+  workers.nowMs += 210;
   await all(20);
   assert.equal(leases.stats().leasesInVain, 6, 'one tries again');
-  workers.nowMs += 490;
+  workers.nowMs += 150;
   await all(20);
   assert.equal(leases.stats().leasesInVain, 6);
-  workers.nowMs += 1000;
+  workers.nowMs += 3000;
   const lease = await taken(leases, chunkOf(1), nodes);
   await leases.wait(lease, async () => Buffer.alloc(1), undefined);
   await all(3);
