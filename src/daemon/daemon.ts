@@ -37,6 +37,7 @@ export interface DaemonOptions {
 interface Parts {
   fuse: FuseServer;
   worker: Worker;
+  stores: Stores;
   diskCache: DiskCache;
   fleet: FleetSource | undefined;
   decoded: DecodedCache;
@@ -75,7 +76,8 @@ export class Daemon implements Control {
     const tiers = fleet === undefined ? [diskCache] : [diskCache, fleet];
     const meters = tiers.map(({ tier }) => new TierMeter(tier));
     const caches = tiers.map((tier, index) => metered(tier, meters[index]!));
-    const stores = new Stores({ caches, decoded, ownerKeys: keys, log });
+    const storeMeter = new TierMeter('store');
+    const stores = new Stores({ caches, decoded, ownerKeys: keys, storeMeter, log });
     try {
       const table = await MountTable.open(mountTableFolder(settings.runDirectory));
       const mountPoint = join(settings.runDirectory, 'fuse');
@@ -83,7 +85,8 @@ export class Daemon implements Control {
       await mkdir(mountPoint, { recursive: true, mode: 0o700 });
       const fuse = await FuseServer.mount({ mountPoint, log });
       const worker = new Worker({ table, stores, fuse, log });
-      const daemon = new Daemon({ fuse, worker, diskCache, fleet, decoded, meters }, options);
+      const caching = { diskCache, fleet, decoded, meters: [...meters, storeMeter] };
+      const daemon = new Daemon({ fuse, worker, stores, ...caching }, options);
       daemon.#metricsServer = serveMetrics?.(() => daemon.metrics());
       return daemon;
     } catch (error) {
@@ -131,12 +134,13 @@ export class Daemon implements Control {
   }
 
   figures(): Figures {
-    const { meters, diskCache, fleet } = this.#parts;
+    const { meters, diskCache, fleet, stores } = this.#parts;
     return {
       status: this.status(),
       tiers: meters.map(meter => meter.figures()),
       diskCache: diskCache.stats(),
       fleet: fleet?.stats() ?? null,
+      stores: stores.stats(),
       mounts: this.mounts(),
     };
   }

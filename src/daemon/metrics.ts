@@ -10,6 +10,7 @@ import type { NodeStats } from '../cache/fleet/node.ts';
 import { getOutcomes, type TierFigures } from '../cache/metered.ts';
 import { type Labels, MetricsText, type Sample } from './metrics-text.ts';
 import type { DaemonStatus, Figures, MountInfo } from './protocol.ts';
+import type { StoreStats } from './stores.ts';
 
 /** The oldest: a mount that is listed stays so until it ends. */
 export const mountsListedMax = 200;
@@ -29,6 +30,7 @@ export function formatMetrics(figures: Figures): string {
     addFleet(text, figures.fleet);
     addNodes(text, figures.fleet.nodes);
   }
+  addStores(text, figures.stores);
   addMounts(text, figures.mounts);
   return text.toString();
 }
@@ -97,15 +99,33 @@ function addFleet(text: MetricsText, fleet: FleetStats): void {
     ['hits', 'Chunks that the shared cache gave.', fleet.hits],
     ['misses', 'Chunks that it was asked for and did not give.', fleet.misses],
     ['turned_away', 'Misses because too many reads waited already.', fleet.turnedAway],
+    ['shed', 'Prefetches for which there was no room, or that another worker does.', fleet.shed],
     ['degraded', 'Hits for which a node did not give its shard.', fleet.degraded],
     ['repairs', 'Degraded hits after which shards were stored again.', fleet.repairs],
     ['puts', 'Chunks stored in it.', fleet.puts],
     ['puts_declined', 'Chunks not stored in it: too many at once.', fleet.putsDeclined],
+    ['leases_won', 'Misses that this worker fetched for all.', fleet.leasesWon],
+    [
+      'leases_waited',
+      'Fetches saved: another worker had the lease and brought it.',
+      fleet.leasesWaited,
+    ],
+    ['leases_in_vain', 'Waits for another worker that brought nothing.', fleet.leasesInVain],
   ] as const) {
     text.counter(`imgstore_fleet_${name}_total`, help, value);
   }
   text.gauge('imgstore_fleet_reading', 'Reads that ask nodes.', fleet.reading);
   text.gauge('imgstore_fleet_waiting', 'Reads that wait for their turn.', fleet.waiting);
+  text.gauge(
+    'imgstore_fleet_prefetches_waiting',
+    'Prefetches that wait for theirs.',
+    fleet.prefetchesWaiting,
+  );
+  text.gauge(
+    'imgstore_fleet_leases_waiting',
+    'Reads that wait for another worker.',
+    fleet.leasesWaiting,
+  );
   text.gauge('imgstore_fleet_pending_bytes', 'Chunks that wait to be stored.', fleet.pendingBytes);
 }
 
@@ -135,6 +155,28 @@ function addNodes(text: MetricsText, nodes: readonly NodeStats[]): void {
       Object.entries(wrong).map(([kind, count]) => [{ node: name, kind }, count] as const),
     ),
   );
+}
+
+function addStores(text: MetricsText, stores: readonly StoreStats[]): void {
+  for (const [name, help, value] of [
+    [
+      'requests',
+      'Chunks that the store is being asked for.',
+      (store: StoreStats) => store.requests,
+    ],
+    ['waiting', 'Reads that wait for their turn to ask it.', (store: StoreStats) => store.waiting],
+    [
+      'prefetches_waiting',
+      'Prefetches that wait for theirs.',
+      (store: StoreStats) => store.prefetchesWaiting,
+    ],
+  ] as const) {
+    text.gauges(
+      `imgstore_store_${name}`,
+      help,
+      stores.map(store => [{ store: store.location }, value(store)]),
+    );
+  }
 }
 
 function addMounts(text: MetricsText, mounts: readonly MountInfo[]): void {

@@ -19,6 +19,7 @@ import type { FleetStats } from '../cache/fleet/fleet-source.ts';
 import type { TierFigures } from '../cache/metered.ts';
 import type { MetricsServerState } from './metrics-server.ts';
 import type { MountAs, MountRecord } from './mount-table.ts';
+import type { StoreStats } from './stores.ts';
 
 export interface MountRequest {
   /** NAME[:TAG]. */
@@ -83,6 +84,7 @@ export interface Figures {
   tiers: TierFigures[];
   diskCache: DiskCacheStats;
   fleet: FleetStats | null;
+  stores: StoreStats[];
   mounts: MountInfo[];
 }
 

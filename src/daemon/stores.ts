@@ -9,6 +9,7 @@ import { Admission } from '../cache/admission.ts';
 import { bounded } from '../cache/bounded.ts';
 import type { ChunkSource } from '../cache/chunk-source.ts';
 import { coalesced } from '../cache/coalesced.ts';
+import { metered, type TierMeter } from '../cache/metered.ts';
 import { storeSource } from '../cache/store-source.ts';
 import { tiered } from '../cache/tiered.ts';
 import { verified } from '../cache/verified.ts';
@@ -50,13 +51,24 @@ export interface StoresOptions {
   caches: readonly ChunkSource[];
   decoded: DecodedCache;
   ownerKeys: OwnerKeys;
+  /** Of all stores together. */
+  storeMeter: TierMeter;
   log: Log;
+}
+
+/** Requests to one store, now. */
+export interface StoreStats {
+  location: string;
+  requests: number;
+  waiting: number;
+  prefetchesWaiting: number;
 }
 
 export class Stores {
   readonly #options: StoresOptions;
   /** By location. A client of S3 has connections and credentials of its own: one for all mounts. */
   readonly #served = new Map<string, Promise<Served>>();
+  readonly #admissions = new Map<string, Admission>();
 
   constructor(options: StoresOptions) {
     this.#options = options;
@@ -80,8 +92,17 @@ export class Stores {
     }
   }
 
+  stats(): StoreStats[] {
+    return [...this.#admissions].map(([location, admission]) => ({
+      location,
+      requests: admission.running,
+      waiting: admission.demandWaiting,
+      prefetchesWaiting: admission.prefetchesWaiting,
+    }));
+  }
+
   async #serve(location: string): Promise<Served> {
-    const { caches, decoded, ownerKeys, log } = this.#options;
+    const { caches, decoded, ownerKeys, storeMeter, log } = this.#options;
     const onTrouble = (message: string) => log('warn', message);
     const roots = new Roots(await openStore(location, { onTrouble }), {
       onAlarm: message => log('warn', message),
@@ -91,7 +112,8 @@ export class Stores {
       prefetchAtOnceMax: storePrefetchesMax,
       prefetchWaitingMax: storePrefetchesWaitingMax,
     });
-    const store = bounded(verified(storeSource(roots)), admission);
+    this.#admissions.set(location, admission);
+    const store = metered(bounded(verified(storeSource(roots)), admission), storeMeter);
     const tiers = coalesced(tiered([...caches, store], { log }));
     const reader = new ChunkReader(tiers, decoded, { chunksInFlightMax });
     return {

@@ -19,6 +19,7 @@ export const idleFigures: Figures = {
   tiers: [new TierMeter('l1').figures(), new TierMeter('store').figures()],
   diskCache: { entries: 0, bytes: 0, sizeMaxBytes: 1, declined: 0, evicted: 0, scanning: false },
   fleet: null,
+  stores: [],
   mounts: [],
 };
 

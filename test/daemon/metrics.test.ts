@@ -136,4 +136,8 @@ test('the daemon serves them on its socket', async context => {
   assert.ok(value('imgstore_mount_hits_total', { tier: 'store' })! >= 2);
   const gets = 'imgstore_tier_get_seconds_count';
   assert.ok(value(gets, { tier: 'l1', outcome: 'miss' })! >= 2);
+  assert.ok(value(gets, { tier: 'store', outcome: 'hit' })! >= 2);
+  assert.ok(value('imgstore_tier_hit_bytes_total', { tier: 'store' })! >= 1_400_000);
+  assert.equal(value('imgstore_tier_in_flight', { tier: 'store' }), 0);
+  assert.equal(value('imgstore_store_requests', { store: `${home.home}/store` }), 0);
 });
