@@ -141,6 +141,7 @@ export class FleetSource implements ChunkSource {
   }
 
   async put(id: ChunkId, sealed: Buffer): Promise<void> {
+    this.#leases.arrived(this.#chunkOf(id, sealed));
     if (this.#waiting.has(id)) return;
     const isFull = this.#pendingBytes + sealed.length > cacheWritesPendingMaxBytes;
     const taking = this.#nodesOf(id).filter(node => node.takesWrites).length;

@@ -6,7 +6,8 @@
  * Invariants: a lease is advice, not a lock. Who gets none and who waited in vain goes to the store,
  * so that a lost lease costs a fetch, and a worker that dies with one, or a node that makes them up,
  * a bounded wait. Waits are bounded in number too. A node for whose leases this worker waits in
- * vain, again and again, is not asked for any for a while.
+ * vain, again and again, though the store is quick, is not asked for any for a while. While the store
+ * is slow they all stay: that is when each fetch counts.
  */
 
 import { sleepUnlessAborted } from '../../base/retry.ts';
@@ -58,12 +59,20 @@ interface HeldLease {
   readonly signal: AbortSignal | undefined;
 }
 
+/** A wait in vain of which it is not known yet whether somebody did fetch the chunk. */
+interface Doubt {
+  readonly sinceMs: number;
+  readonly end: (outcome: Outcome) => void;
+}
+
 /** Each wait looks some ten times; more would keep this process from reading. */
 const waitsMax = 256;
 const pollFirstMs = 10;
 const pollMaxMs = 160;
 /** Enough for the longest wait, whatever the clock does. */
 const pollsMax = 40;
+/** Longer than the store may take. */
+const doubtMaxMs = 10_000;
 
 export class Leases {
   readonly #options: LeaseOptions;
@@ -71,6 +80,7 @@ export class Leases {
   readonly #lifetimeSeconds: number;
   /** By key, in the order in which they end. */
   readonly #held = new Map<string, HeldLease>();
+  readonly #doubts = new Map<string, Doubt>();
   readonly #trust = new Map<string, CircuitBreaker>();
   readonly #counts = { leasesWon: 0, leasesWaited: 0, leasesInVain: 0 };
   #waiting = 0;
@@ -120,28 +130,38 @@ export class Leases {
     look: () => Promise<Look>,
     signal: AbortSignal | undefined,
   ): Promise<Buffer | undefined> {
-    let outcome: Outcome = 'unknown';
     this.#waiting++;
     try {
       const found = await this.#poll(taken, look, signal);
       if (found === 'in vain') {
-        outcome = 'bad';
         this.#counts.leasesInVain++;
-      } else if (found !== undefined) {
-        outcome = 'good';
-        this.#counts.leasesWaited++;
-        return found;
+        this.#doubt(taken);
+        return undefined;
       }
-      return undefined;
+      if (found !== undefined) this.#counts.leasesWaited++;
+      taken.end(found === undefined ? 'unknown' : 'good');
+      return found;
+    } catch (error) {
+      taken.end('unknown');
+      throw error;
     } finally {
       this.#waiting--;
-      taken.end(outcome);
     }
   }
 
   /** Instead of `wait`. */
   pass(taken: TakenLease): void {
     taken.end('unknown');
+  }
+
+  /** To be called when a chunk has come from the store: if it was quick, it was waited for in vain. */
+  arrived(chunk: ShardedChunk): void {
+    const { nowMs, waitMaxMs } = this.#options;
+    const key = leaseKey(chunk.id, chunk.sizeBytes, chunk);
+    const doubt = this.#doubts.get(key);
+    if (doubt === undefined) return;
+    this.#doubts.delete(key);
+    doubt.end(nowMs() - doubt.sinceMs < waitMaxMs / 2 ? 'bad' : 'unknown');
   }
 
   /** To be called when a chunk was stored, or will not be: then others may fetch it. */
@@ -204,8 +224,19 @@ export class Leases {
     await held.node.remove(key, this.#options.timeoutMs);
   }
 
+  #doubt({ key, end }: TakenLease): void {
+    this.#doubts.get(key)?.end('unknown');
+    this.#doubts.delete(key);
+    this.#doubts.set(key, { sinceMs: this.#options.nowMs(), end });
+  }
+
   #forgetEnded(): void {
     const nowMs = this.#options.nowMs();
+    for (const [key, { sinceMs, end }] of this.#doubts) {
+      if (sinceMs + doubtMaxMs > nowMs) break;
+      this.#doubts.delete(key);
+      end('unknown');
+    }
     for (const [key, { untilMs, signal, onAbort }] of this.#held) {
       if (untilMs > nowMs) break;
       signal?.removeEventListener('abort', onAbort);

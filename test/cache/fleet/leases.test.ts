@@ -168,7 +168,9 @@ test('a node whose leases are waited for in vain is passed over for a while, lon
   const all = async (count: number) => {
     const waits = Array.from({ length: count }, async (_, i) => {
       const answer = await leases.take(chunkOf(i), nodes, undefined);
-      if (typeof answer === 'object') await leases.wait(answer, absent, undefined);
+      if (typeof answer !== 'object') return;
+      await leases.wait(answer, absent, undefined);
+      leases.arrived(chunkOf(i));
     });
     await Promise.all(waits);
   };
@@ -189,6 +191,24 @@ test('a node whose leases are waited for in vain is passed over for a while, lon
   await leases.wait(lease, async () => Buffer.alloc(1), undefined);
   await all(3);
   assert.equal(leases.stats().leasesInVain, 9, 'all wait for it again');
+});
+
+test('while the store is slow, nobody is blamed for waits in vain', async () => {
+  const workers = new Workers();
+  const { nodes } = workers;
+  const leases = workers.open();
+  nodes[0].answer = 'taken';
+  for (let round = 0; round < 3; round++) {
+    const chunks = Array.from({ length: 5 }, (_, i) => chunkOf(10 * round + i));
+    for (const chunk of chunks) {
+      await leases.wait(await taken(leases, chunk, nodes), absent, undefined);
+    }
+    // Of the last round, nothing comes.
+    workers.nowMs += round < 2 ? 30 : 20_000;
+    if (round < 2) for (const chunk of chunks) leases.arrived(chunk);
+  }
+  assert.equal(leases.stats().leasesInVain, 15);
+  await taken(leases, chunkOf(100), nodes);
 });
 
 test('those that wait already end it with the fifth in vain', async () => {
