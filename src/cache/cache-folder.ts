@@ -22,10 +22,18 @@ const formatFolderName = 'v1';
 const temporaryFolderName = 'tmp';
 const readFlags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
+/** Chunks lie in folders named for the first two digits of their ids. */
+const chunkFolderNames = Array.from({ length: 256 }, (_, n) => n.toString(16).padStart(2, '0'));
+/** A file's time ends in half a second if it is that of a use, else it is that of its writing. */
+const usedMs = 500;
+
 export interface CachedFile {
   id: ChunkId;
   sizeBytes: number;
+  /** When it was last used, to the hour, or else when it was written. */
   modifiedMs: number;
+  /** It was used after it was written. */
+  used: boolean;
 }
 
 export class CacheFolder {
@@ -86,17 +94,35 @@ export class CacheFolder {
 
   /** Notes that the chunk was used: the order in which entries go survives a restart. */
   async touch(id: ChunkId, nowMs: number): Promise<void> {
-    await utimes(this.#pathOf(id), nowMs / 1000, nowMs / 1000);
+    const seconds = (Math.floor(nowMs / 1000) * 1000 + usedMs) / 1000;
+    await utimes(this.#pathOf(id), seconds, seconds);
   }
 
-  /** Every chunk that is here. Files of impossible sizes are removed, foreign ones left alone. */
-  async *scan(): AsyncGenerator<CachedFile, void, undefined> {
-    for await (const { key, stats } of listFolder(this.#folder, '', temporaryFolderName)) {
+  /**
+   * Every chunk that is here. Files of impossible sizes are removed, foreign ones left alone. A folder
+   * that cannot be read, or a file that cannot be removed, is told to `onFault` and passed over.
+   */
+  async *scan(onFault: (error: unknown) => void): AsyncGenerator<CachedFile, void, undefined> {
+    for (const name of chunkFolderNames) {
+      try {
+        yield* this.#scanFolder(name, onFault);
+      } catch (error) {
+        onFault(error);
+      }
+    }
+  }
+
+  async *#scanFolder(
+    name: string,
+    onFault: (error: unknown) => void,
+  ): AsyncGenerator<CachedFile, void, undefined> {
+    for await (const { key, stats } of listFolder(this.#folder, name, temporaryFolderName)) {
       const id = chunkIdOfObjectKey(key);
       if (id === undefined) continue;
-      const possible = stats.size > 0 && stats.size <= sealedChunkSizeMaxBytes;
-      if (possible) yield { id, sizeBytes: stats.size, modifiedMs: stats.mtimeMs };
-      else await this.remove(id);
+      const { size: sizeBytes, mtimeMs: modifiedMs } = stats;
+      const possible = sizeBytes > 0 && sizeBytes <= sealedChunkSizeMaxBytes;
+      if (possible) yield { id, sizeBytes, modifiedMs, used: modifiedMs % 1000 === usedMs };
+      else await this.remove(id).catch(onFault);
     }
   }
 

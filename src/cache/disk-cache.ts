@@ -1,9 +1,10 @@
 /**
  * The nearest tier, L1: sealed chunks on the worker's disk, shared by all its mounts.
  *
- * Invariants: a read never waits for a write, an eviction or the scan at start. The bytes on the
- * disk stay within the bound (of what this process knows: two daemons in one folder damage nothing,
- * but each has its own bound). No fault of the disk fails more than a get, and no put.
+ * Invariants: a read never waits for a write, an eviction or the scan at start, nor longer than a
+ * second for the disk. The bytes on the disk stay within the bound (of what this process knows: two
+ * daemons in one folder damage nothing, but each has its own bound), but for a sixteenth while what
+ * earlier processes left is not known yet. No fault of the disk fails more than a get, and no put.
  */
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -30,7 +31,7 @@ export interface DiskCacheStats {
   /** On the disk, in whole blocks. */
   bytes: number;
   sizeMaxBytes: number;
-  /** Offers that were not taken: the queue was full, the disk failed, or the scan was under way. */
+  /** Offers that were not taken: the queue was full, the disk failed, or the scan takes long. */
   declined: number;
   evicted: number;
   scanning: boolean;
@@ -38,11 +39,19 @@ export interface DiskCacheStats {
 
 /** Of the four threads that Node has for files, half are left to reads. */
 const writesAtOnceMax = 2;
-/** Recency across restarts is that coarse, and costs a system call an entry and hour. */
+/** Recency across restarts is that coarse: a system call at an entry's first use, and one an hour. */
 const touchIntervalMs = 60 * 60 * 1000;
 const touchesAtOnceMax = 8;
 /** Entries that the scan adds to the index before reads have their turn: about 1 ms. */
 const addedPerTurnMax = 1000;
+/** What may be written before it is known what there is to evict for it: a share of the bound. */
+const unknownShare = 1 / 16;
+/** A disk that is that slow is no better than the next tier, and it may never answer. */
+const readWaitMaxMs = 1000;
+/** What a disk says of a file that it cannot read, and not of its own state or this process'. */
+const damageErrnos: readonly (string | undefined)[] = ['EIO', 'EUCLEAN', 'EBADMSG'];
+/** A disk that is now full, now not, is not worth two lines every ten seconds. */
+const warnIntervalMs = 60 * 60 * 1000;
 /** After a failed write: long enough not to hammer a full disk, short enough to recover from it. */
 const pauseMs = 10_000;
 
@@ -58,7 +67,12 @@ export class DiskCache implements ChunkSource {
   readonly #writers = new Limiter(writesAtOnceMax);
   /** Chunks that were taken but are not on the disk yet: their reads are answered from here. */
   readonly #writing = new Map<ChunkId, Buffer>();
+  /** What was written while the scan was under way; it comes after what the scan finds. */
+  readonly #early = new Map<ChunkId, number>();
   readonly #background = new Set<Promise<void>>();
+  #earlyBytes = 0;
+  /** Reads that were given up and have not ended yet. */
+  #overdue = 0;
   #pendingBytes = 0;
   #touching = 0;
   #declined = 0;
@@ -66,6 +80,8 @@ export class DiskCache implements ChunkSource {
   #scanning = true;
   #closed = false;
   #failing = false;
+  #warned = false;
+  #warnedMs = -Infinity;
   #pausedUntilMs = 0;
 
   constructor(options: DiskCacheOptions) {
@@ -92,9 +108,7 @@ export class DiskCache implements ChunkSource {
     const entry = this.#index.use(id);
     // Another size: the recipe that asks is wrong, or the file is torn and the next put mends it.
     if (entry === undefined ? !this.#scanning : entry.sizeBytes !== sizeBytes) return undefined;
-    const sealed = await this.#folder.read(id, sizeBytes).catch((error: unknown) => {
-      throw ioError(`Cannot read chunk ${id} from the cache ${this.#location}`, error);
-    });
+    const sealed = await this.#read(id, sizeBytes);
     if (typeof sealed === 'string') {
       // Somebody else removed or cut it. One that was written anew meanwhile is another entry.
       if (entry !== undefined && this.#index.peek(id) === entry) this.#index.delete(id);
@@ -105,12 +119,16 @@ export class DiskCache implements ChunkSource {
   }
 
   async put(id: ChunkId, sealed: Buffer): Promise<void> {
-    if (this.#writing.has(id) || this.#index.peek(id)?.sizeBytes === sealed.length) return;
+    const known = this.#index.peek(id)?.sizeBytes ?? this.#early.get(id);
+    if (this.#writing.has(id) || known === sealed.length) return;
     const full = this.#pendingBytes + sealed.length > cacheWritesPendingMaxBytes;
-    if (full || this.#scanning || this.#closed || this.#isPaused()) {
+    const earlyBytes = this.#scanning ? this.#earlyBytes + sealed.length : 0;
+    const tooEarly = earlyBytes > this.#index.sizeMaxBytes * unknownShare;
+    if (full || tooEarly || this.#closed || this.#isPaused()) {
       this.#declined++;
       return;
     }
+    this.#earlyBytes = earlyBytes;
     this.#writing.set(id, sealed);
     this.#pendingBytes += sealed.length;
     const write = this.#writers.run(() => this.#write(id, sealed));
@@ -120,8 +138,9 @@ export class DiskCache implements ChunkSource {
 
   async drop(id: ChunkId): Promise<void> {
     this.#writing.delete(id);
+    this.#early.delete(id);
     this.#index.delete(id);
-    await this.#remove([id]);
+    await this.#remove(id);
   }
 
   async close(): Promise<void> {
@@ -138,6 +157,39 @@ export class DiskCache implements ChunkSource {
       evicted: this.#evicted,
       scanning: this.#scanning,
     };
+  }
+
+  async #read(id: ChunkId, sizeBytes: number): Promise<Buffer | 'absent' | 'short'> {
+    const what = `Cannot read chunk ${id} from the cache ${this.#location}`;
+    const overdue = () => {
+      return new ImgstoreError('IO', `${what}: the disk has not answered for ${readWaitMaxMs} ms`);
+    };
+    // One that waits for ever holds one of the few threads that Node has for files.
+    if (this.#overdue > 0) throw overdue();
+    const { promise, resolve, reject } = Promise.withResolvers<Buffer | 'absent' | 'short'>();
+    let late = false;
+    const timer = setTimeout(() => {
+      late = true;
+      this.#overdue++;
+      reject(overdue());
+    }, readWaitMaxMs);
+    const ended = () => {
+      clearTimeout(timer);
+      if (late) this.#overdue--;
+    };
+    this.#folder.read(id, sizeBytes).then(
+      sealed => {
+        ended();
+        resolve(sealed);
+      },
+      async (error: unknown) => {
+        ended();
+        // Gone, so that the next offer is taken and mends it.
+        if (damageErrnos.includes(errnoOf(error))) await this.drop(id);
+        reject(ioError(what, error));
+      },
+    );
+    return promise;
   }
 
   async #write(id: ChunkId, sealed: Buffer): Promise<void> {
@@ -159,14 +211,15 @@ export class DiskCache implements ChunkSource {
     await this.#folder.write(id, sealed);
     if (this.#failing) {
       this.#failing = false;
-      this.#log('info', `The cache ${this.#location} keeps chunks again`);
+      if (this.#warned) this.#log('info', `The cache ${this.#location} keeps chunks again`);
     }
-    if (this.#writing.get(id) === sealed) {
-      const entry = { sizeBytes: sealed.length, touchedMs: this.#now() };
-      await this.#evict(this.#index.add(id, entry));
-    } else {
+    if (this.#writing.get(id) !== sealed) {
       // Dropped while it was being written.
-      await this.#remove([id]);
+      await this.#remove(id);
+    } else if (this.#scanning) {
+      this.#early.set(id, sealed.length);
+    } else {
+      await this.#evict(this.#index.add(id, { sizeBytes: sealed.length, touchedMs: 0 }));
     }
   }
 
@@ -176,47 +229,56 @@ export class DiskCache implements ChunkSource {
     this.#pausedUntilMs = this.#now() + pauseMs;
     if (this.#failing) return;
     this.#failing = true;
+    this.#warned = this.#now() - this.#warnedMs >= warnIntervalMs;
+    if (!this.#warned) return;
+    this.#warnedMs = this.#now();
     const state = describeError(ioError(`Cannot write to the cache ${this.#location}`, error));
     this.#log('warn', `${state} Meanwhile no new chunks are kept.`);
   }
 
   async #scan(): Promise<void> {
+    const evicted: ChunkId[] = [];
     try {
       await this.#folder.prepare(this.#now());
-      const evicted: ChunkId[] = [];
       let added = 0;
-      for (const file of oldestFirst(await this.#scanFiles())) {
-        const { id, sizeBytes, modifiedMs } = file;
-        evicted.push(...this.#index.add(id, { sizeBytes, touchedMs: modifiedMs }));
+      for (const { id, sizeBytes, modifiedMs, used } of oldestFirst(await this.#scanFiles())) {
+        evicted.push(...this.#index.add(id, { sizeBytes, touchedMs: used ? modifiedMs : 0 }));
         if (++added % addedPerTurnMax === 0) await nextTurn();
       }
-      this.#scanning = false;
-      await this.#evict(evicted);
     } catch (error) {
       this.#fail(error);
-    } finally {
-      this.#scanning = false;
     }
+    this.#scanning = false;
+    for (const [id, sizeBytes] of this.#early) {
+      evicted.push(...this.#index.add(id, { sizeBytes, touchedMs: 0 }));
+    }
+    this.#early.clear();
+    await this.#evict(evicted);
   }
 
   async #scanFiles(): Promise<CachedFile[]> {
     const files: CachedFile[] = [];
-    for await (const file of this.#folder.scan()) {
+    for await (const file of this.#folder.scan(error => this.#fail(error))) {
       if (this.#closed) break;
       files.push(file);
     }
     return files;
   }
 
+  /** One after the other: a writer that evicts keeps its place, and so deletions are bounded. */
   async #evict(ids: readonly ChunkId[]): Promise<void> {
-    this.#evicted += ids.length;
-    await this.#remove(ids);
+    for (const id of ids) {
+      // After a scan with a smaller bound there may be many; the next start finds them again.
+      if (this.#closed) return;
+      // One that came back meanwhile is in its place.
+      if (this.#index.peek(id) !== undefined || this.#writing.has(id)) continue;
+      this.#evicted++;
+      await this.#remove(id);
+    }
   }
 
-  /** One after the other: a writer that evicts keeps its place, and so deletions are bounded. */
-  async #remove(ids: readonly ChunkId[]): Promise<void> {
-    for (const id of ids)
-      await this.#folder.remove(id).catch((error: unknown) => this.#fail(error));
+  async #remove(id: ChunkId): Promise<void> {
+    await this.#folder.remove(id).catch((error: unknown) => this.#fail(error));
   }
 
   #touch(id: ChunkId): void {

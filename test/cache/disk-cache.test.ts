@@ -22,7 +22,12 @@ import { runChecked, startCommand } from '../support/processes.ts';
 import { Random } from '../support/random.ts';
 import { assertSameBytes } from '../support/same-bytes.ts';
 import { type SealedChunk, sealedChunks } from '../support/sealed-chunks.ts';
-import { mountReadOnly, mountTmpfs, temporaryFolder } from '../support/temporary-folder.ts';
+import {
+  mountReadOnly,
+  mountTmpfs,
+  temporaryFolder,
+  unmount,
+} from '../support/temporary-folder.ts';
 
 const sizeMaxBytes = diskCacheSizeMinBytes;
 const hourMs = 60 * 60 * 1000;
@@ -87,7 +92,7 @@ test('chunks survive a restart; copies from the disk are not called verified', a
   }
 });
 
-test('while it scans, what is there is read and offers are declined', async context => {
+test('while it scans, what is there is read, and offers are taken', async context => {
   const folder = temporaryFolder(context);
   const [kept, offered] = sealedChunks(new Random(1), 2);
   const first = await openCache(context, folder);
@@ -95,12 +100,51 @@ test('while it scans, what is there is read and offers are declined', async cont
   await first.cache.close();
   const cache = new DiskCache({ folder, sizeMaxBytes, log: () => {} });
   context.after(() => cache.close());
+  const put = cache.put(offered!.id, offered!.sealed);
   assert.ok(cache.stats().scanning);
-  await cache.put(offered!.id, offered!.sealed);
   assert.ok(await has(cache, kept!));
-  assert.ok(!(await has(cache, offered!)));
-  await cache.ready;
-  assert.deepEqual([cache.stats().entries, cache.stats().declined], [1, 1]);
+  await Promise.all([put, cache.ready]);
+  assert.ok(await has(cache, offered!));
+  assert.deepEqual([cache.stats().entries, cache.stats().declined], [2, 0]);
+});
+
+test('while it scans, offers of a sixteenth of the bound are taken and the rest declined', async context => {
+  const folder = temporaryFolder(context);
+  const chunks = sealedChunks(new Random(1), 60, 400_000);
+  const first = await openCache(context, folder);
+  await keep(first.cache, chunks);
+  await first.cache.close();
+  const cache = new DiskCache({ folder, sizeMaxBytes, log: () => {} });
+  context.after(() => cache.close());
+  const early = sealedChunks(new Random(2), 20, 100_000);
+  const puts = early.map(({ id, sealed }) => cache.put(id, sealed));
+  assert.ok(cache.stats().scanning);
+  const taken = Math.floor(sizeMaxBytes / 16 / 100_000);
+  assert.equal(cache.stats().declined, early.length - taken);
+  // One is dropped again before it is known what else there is.
+  await Promise.all([...puts.slice(0, 1), cache.drop(early[0]!.id)]);
+  await Promise.all([...puts, cache.ready]);
+  const there = await Promise.all(early.map(chunk => has(cache, chunk)));
+  assert.deepEqual(
+    there,
+    early.map((_, n) => n > 0 && n < taken),
+  );
+  assert.ok(cache.stats().bytes <= sizeMaxBytes);
+  assert.ok(cache.stats().evicted > 0, 'what was there before made room');
+});
+
+test('what was used before a restart outlives a burst of chunks that are not', async context => {
+  const folder = temporaryFolder(context);
+  const base = sealedChunks(new Random(1), 25, 400_000);
+  const before = await openCache(context, folder);
+  await keep(before.cache, base);
+  for (const chunk of base) assert.ok(await has(before.cache, chunk));
+  await before.cache.close();
+  const { cache } = await openCache(context, folder);
+  await keep(cache, sealedChunks(new Random(2), 120, 400_000));
+  const there = await Promise.all(base.map(chunk => has(cache, chunk)));
+  assert.deepEqual(there, new Array(base.length).fill(true));
+  assert.ok(cache.stats().evicted > 80);
 });
 
 test('bytes on the disk stay within the bound, and the oldest go', async context => {
@@ -142,21 +186,27 @@ test('a smaller bound holds after the restart, and what was used last stays', as
     if (n % 2 === 1) assert.ok(left.includes(chunk), `${n}`);
 });
 
-test('the time of use is noted once an hour', async context => {
+test('the first use is noted, then one an hour', async context => {
   const folder = temporaryFolder(context);
   let nowMs = Date.now();
   const { cache } = await openCache(context, folder, { now: () => nowMs });
   const [chunk] = sealedChunks(new Random(1), 1);
   await keep(cache, [chunk!]);
   const file = fileOf(folder, chunk!);
-  utimesSync(file, 1000, 1000);
+  const noted = async () => {
+    // Nobody waits for the note.
+    await Promise.all([has(cache, chunk!), sleep(100)]);
+    const { mtimeMs } = statSync(file);
+    utimesSync(file, 1000, 1000);
+    return mtimeMs === 1_000_000 ? undefined : mtimeMs;
+  };
+  // Half a second marks it as the time of a use.
+  const asNoted = (ms: number) => Math.floor(ms / 1000) * 1000 + 500;
+  assert.equal(await noted(), asNoted(nowMs));
   nowMs += hourMs - 1;
-  await has(cache, chunk!);
+  assert.equal(await noted(), undefined);
   nowMs += 1;
-  assert.equal(statSync(file).mtimeMs, 1_000_000);
-  await has(cache, chunk!);
-  await cache.close();
-  assert.equal(statSync(file).mtimeMs, nowMs);
+  assert.equal(await noted(), asNoted(nowMs));
 });
 
 test('a torn file is absence, whatever its length, and is mended by the next offer', async context => {
@@ -247,6 +297,58 @@ test('a read-only cache is read, with one warning', async context => {
   await cache.drop(others[0]!.id);
   assert.equal(lines.length, 1);
   assert.match(lines[0]!, /^warn Cannot write to the cache .*: the file system is read-only/);
+});
+
+test('a read-only cache with a torn file in it is read as well', async context => {
+  const folder = temporaryFolder(context);
+  const chunks = sealedChunks(new Random(1), 50);
+  const first = await openCache(context, folder);
+  await keep(first.cache, chunks);
+  await first.cache.close();
+  truncateSync(fileOf(folder, chunks[0]!), 0);
+  await mountReadOnly(folder);
+  const { cache, lines } = await openCache(context, folder);
+  assert.equal(cache.stats().entries, 49);
+  assert.ok(!(await has(cache, chunks[0]!)));
+  for (const chunk of chunks.slice(1)) assert.ok(await has(cache, chunk));
+  assert.equal(lines.length, 1);
+});
+
+test('a disk that is full time and again is told of once an hour', async context => {
+  const folder = temporaryFolder(context);
+  await mountTmpfs(folder, 4 * 1024 * 1024);
+  let nowMs = Date.now();
+  const { cache, lines } = await openCache(context, folder, { now: () => nowMs });
+  for (let minute = 0; minute < 55; minute++) {
+    await keep(cache, sealedChunks(new Random(minute), 20, 100_000));
+    nowMs += 60_000;
+  }
+  const levels = () => lines.map(line => line.split(' ', 1)[0]);
+  assert.deepEqual(levels(), ['warn', 'info']);
+  nowMs += hourMs;
+  for (let again = 0; again < 3; again++) {
+    await keep(cache, sealedChunks(new Random(100 + again), 20, 100_000));
+    nowMs += 60_000;
+  }
+  assert.deepEqual(levels(), ['warn', 'info', 'warn', 'info']);
+});
+
+test('a file that the disk cannot read any more is forgotten, and the next offer mends it', async context => {
+  const folder = temporaryFolder(context);
+  let nowMs = Date.now();
+  const { cache } = await openCache(context, folder, { now: () => nowMs });
+  const [chunk, other] = sealedChunks(new Random(1), 2);
+  await keep(cache, [chunk!, other!]);
+  // The first page of our own memory: EIO, as a bad sector is.
+  await runChecked('mount', ['--bind', `/proc/${process.pid}/mem`, fileOf(folder, chunk!)]);
+  await assert.rejects(has(cache, chunk!), isFault('IO', /Cannot read chunk/));
+  await unmount(fileOf(folder, chunk!));
+  // What is mounted cannot be removed, after which the cache pauses.
+  nowMs += 60_000;
+  assert.equal(cache.stats().entries, 1);
+  await keep(cache, [chunk!]);
+  assert.ok(await has(cache, chunk!));
+  assert.ok(await has(cache, other!));
 });
 
 test('a cache whose folder cannot be made keeps nothing and fails nothing', async context => {
