@@ -49,6 +49,8 @@ export type Fault =
   | { do: 'twice'; afterMs?: number }
   /** Answers as the same request was answered before; passes it on if it is the first. */
   | { do: 'replay' }
+  /** Answers with what was answered last to another path, if anything was. */
+  | { do: 'another' }
   /** Sends bytes after the answer's end, which are no answer to anything. */
   | { do: 'overrun'; more: string }
   /** What the test makes of it, without the service. */
@@ -66,6 +68,7 @@ export class FaultProxy {
   #inFlight = 0;
   /** Of lists, by path: they are small. */
   readonly #answered = new Map<string, ProxiedAnswer>();
+  #last: { path: string; answer: ProxiedAnswer } | undefined;
   readonly #late = new Set<NodeJS.Timeout>();
   readonly #target: URL;
   readonly #agent = new Agent({ keepAlive: true });
@@ -145,6 +148,11 @@ export class FaultProxy {
     if (fault?.do === 'twice') await this.#passAgain(received, fault.afterMs);
     const answer = await this.#pass(received);
     if (received.path.includes('list-type=2')) this.#answered.set(received.path, answer);
+    const last = this.#last;
+    this.#last = { path: received.path, answer };
+    if (fault?.do === 'another' && last !== undefined && last.path !== received.path) {
+      return void send(response, last.answer);
+    }
     if (fault?.do === 'flip' && fault.of === 'answer') flip(answer.body);
     if (fault?.do === 'reset') return void socket.resetAndDestroy();
     if (fault?.do === 'cut' && fault.says === 'all') {

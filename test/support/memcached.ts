@@ -17,7 +17,7 @@ export interface MemcachedServerOptions {
 
 export class MemcachedServer {
   readonly host = '127.0.0.1';
-  readonly #options: MemcachedServerOptions;
+  #options: MemcachedServerOptions;
   #process: ChildProcess | undefined;
   #port = 0;
 
@@ -43,9 +43,10 @@ export class MemcachedServer {
     return this.#process!.pid!;
   }
 
-  /** Starts it again, empty, on the port that it had. */
-  async restart(): Promise<void> {
+  /** Starts it again, empty, on the port that it had; from now on with these options, if given. */
+  async restart(options?: MemcachedServerOptions): Promise<void> {
     await this.kill();
+    this.#options = options ?? this.#options;
     const folder = mkdtempSync(join(tmpdir(), 'imgstore-memcached-'));
     try {
       const portFile = join(folder, 'port');

@@ -11,6 +11,8 @@ export type ConnectionFault =
   | { do: 'stall' }
   /** Connections are reset, those that are open and those that come. */
   | { do: 'reset' }
+  /** The same, but there is nobody who takes new ones. */
+  | { do: 'refuse' }
   /** These bytes come back instead, for whatever is sent. */
   | { do: 'garbage'; bytes: () => Buffer }
   /** Every byte beyond the first 64 of each piece that comes back is another. */
@@ -22,6 +24,7 @@ export class TcpProxy {
   readonly #server = createServer(client => this.#serve(client));
   readonly #target: { host: string; port: number };
   #fault: ConnectionFault | undefined;
+  #port = 0;
 
   private constructor(target: { host: string; port: number }) {
     this.#target = target;
@@ -33,17 +36,20 @@ export class TcpProxy {
   ): Promise<TcpProxy> {
     const proxy = new TcpProxy(target);
     await once(proxy.#server.listen(0, proxy.host), 'listening');
+    proxy.#port = (proxy.#server.address() as AddressInfo).port;
     context.after(() => proxy.close());
     return proxy;
   }
 
   get port(): number {
-    return (this.#server.address() as AddressInfo).port;
+    return this.#port;
   }
 
   /** Undefined: all passes. */
   set fault(fault: ConnectionFault | undefined) {
     this.#fault = fault;
+    if (fault?.do === 'refuse') this.close();
+    else if (!this.#server.listening) this.#server.listen(this.#port, this.host);
     if (fault?.do === 'reset') this.#reset();
   }
 

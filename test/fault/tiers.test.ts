@@ -1,0 +1,12 @@
+/** Every fault of every tier under readers who compare each byte; docs/faults.md is its table. */
+
+import { after, suite } from 'node:test';
+import { testL2 } from './tiers-l2.ts';
+import { TierService } from './tiers-world.ts';
+
+const service = await TierService.start();
+after(() => service.close());
+
+suite('faults of tiers', { concurrency: true }, () => {
+  testL2(() => service);
+});

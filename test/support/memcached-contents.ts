@@ -1,0 +1,72 @@
+/** What a memcached holds, changed behind the back of whoever stored it. */
+
+import { once } from 'node:events';
+import { connect } from 'node:net';
+
+interface Item {
+  key: string;
+  value: Buffer;
+}
+
+/** Gives each of the keys that begin so the value of another one. */
+export async function swapValues(
+  server: { host: string; port: number },
+  prefix: string,
+): Promise<void> {
+  const items: Item[] = [];
+  for (const key of await keysOf(server)) {
+    const value = key.startsWith(prefix) ? await readValue(server, key) : undefined;
+    if (value !== undefined) items.push({ key, value });
+  }
+  const pieces = items.flatMap(({ key }, i) => {
+    const { value } = items[(i + 1) % items.length]!;
+    return [Buffer.from(`set ${key} 0 0 ${value.length} noreply\r\n`), value, Buffer.from('\r\n')];
+  });
+  await converse(server, Buffer.concat(pieces));
+}
+
+async function keysOf(server: { host: string; port: number }): Promise<string[]> {
+  const said = await converse(server, Buffer.from('lru_crawler metadump all\r\n'), 'END\r\n');
+  return [...said.toString('latin1').matchAll(/^key=(\S+) /gm)].map(([, key]) =>
+    decodeURIComponent(key!),
+  );
+}
+
+async function readValue(
+  server: { host: string; port: number },
+  key: string,
+): Promise<Buffer | undefined> {
+  const said = await converse(server, Buffer.from(`get ${key}\r\n`), 'END\r\n');
+  const line = said.toString('latin1', 0, 1024).split('\r\n', 1)[0]!;
+  const sizeBytes = /^VALUE \S+ \d+ (\d+)$/.exec(line)?.[1];
+  const at = line.length + 2;
+  return sizeBytes === undefined ? undefined : said.subarray(at, at + Number(sizeBytes));
+}
+
+/** What it says, up to the end that is named; without one it says nothing. */
+async function converse(
+  { host, port }: { host: string; port: number },
+  words: Buffer,
+  end?: string,
+): Promise<Buffer> {
+  const socket = connect({ host, port });
+  const said: Buffer[] = [];
+  try {
+    await once(socket, 'connect');
+    if (end === undefined) {
+      // It closes when it has done what came before.
+      socket.end(Buffer.concat([words, Buffer.from('quit\r\n')]));
+      socket.resume();
+      await once(socket, 'close');
+      return Buffer.alloc(0);
+    }
+    socket.write(words);
+    for await (const bytes of socket as AsyncIterable<Buffer>) {
+      said.push(bytes);
+      if (bytes.subarray(-end.length).toString('latin1') === end) break;
+    }
+  } finally {
+    socket.destroy();
+  }
+  return Buffer.concat(said);
+}
