@@ -87,7 +87,7 @@ function childrenCpuMs(): number {
 }
 
 /** User, nice, system and interrupts, of all processors since boot; a tick is 10 ms. */
-function machineBusyMs(): number {
+export function machineBusyMs(): number {
   const line = readFileSync('/proc/stat', 'utf8').split('\n')[0]!;
   const [user, nice, system, , , irq, softIrq] = line.split(/ +/).slice(1).map(Number);
   return 10 * (user! + nice! + system! + irq! + softIrq!);

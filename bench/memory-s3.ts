@@ -31,6 +31,16 @@ export interface TakenRequest {
   endedMs: number;
 }
 
+/** The most requests of which each began after the one before it had ended. */
+export function longestChain(taken: readonly TakenRequest[]): number {
+  const lengths: { endedMs: number; length: number }[] = [];
+  for (const { beganMs, endedMs } of [...taken].sort((a, b) => a.beganMs - b.beganMs)) {
+    const earlier = lengths.filter(before => before.endedMs <= beganMs);
+    lengths.push({ endedMs, length: 1 + Math.max(0, ...earlier.map(({ length }) => length)) });
+  }
+  return Math.max(0, ...lengths.map(({ length }) => length));
+}
+
 /** As it came, since one buffer of all of it would be a copy. */
 interface Bytes {
   pieces: readonly Buffer[];

@@ -25,7 +25,7 @@ import {
   type Workload,
 } from './harness.ts';
 import { BenchHome, type PushData } from './home.ts';
-import { MemoryS3Process, type TakenRequest } from './memory-s3.ts';
+import { longestChain, MemoryS3Process, type TakenRequest } from './memory-s3.ts';
 import { median } from './numbers.ts';
 import { benchCollections } from './s3-collection.ts';
 import { writeChangedImage, writeSyntheticImage } from './synthetic.ts';
@@ -287,14 +287,4 @@ function chunkCount(bytes: Buffer): number {
   chunker.write(bytes);
   chunker.end({ alignBytes: 1 });
   return count;
-}
-
-/** The most requests of which each began after the one before it had ended. */
-function longestChain(taken: readonly TakenRequest[]): number {
-  const lengths: { endedMs: number; length: number }[] = [];
-  for (const { beganMs, endedMs } of [...taken].sort((a, b) => a.beganMs - b.beganMs)) {
-    const earlier = lengths.filter(before => before.endedMs <= beganMs);
-    lengths.push({ endedMs, length: 1 + Math.max(0, ...earlier.map(({ length }) => length)) });
-  }
-  return Math.max(0, ...lengths.map(({ length }) => length));
 }

@@ -67,7 +67,8 @@ function* filesOf(contentBytes: number, generator: FileBytes): Generator<[string
   }
 }
 
-function writeImage(dir: string, tag: string, layers: readonly Descriptor[]): string {
+/** Of layers that `writeTar` wrote to the same layout; returns the image's source for imgstore. */
+export function writeImage(dir: string, tag: string, layers: readonly Descriptor[]): string {
   const platform = { os: 'linux', architecture: process.arch === 'x64' ? 'amd64' : process.arch };
   const config = writeDocument(dir, mediaTypes.config, {
     ...platform,
@@ -86,7 +87,8 @@ function writeImage(dir: string, tag: string, layers: readonly Descriptor[]): st
   return `oci:${dir}:${tag}`;
 }
 
-function writeTar(dir: string, files: Iterable<[string, Buffer]>): Descriptor {
+/** A layer, of files by their paths. */
+export function writeTar(dir: string, files: Iterable<[string, Buffer]>): Descriptor {
   const blobs = join(dir, 'blobs', 'sha256');
   mkdirSync(blobs, { recursive: true });
   const temporary = join(blobs, 'layer.tmp');
@@ -109,7 +111,7 @@ function writeTar(dir: string, files: Iterable<[string, Buffer]>): Descriptor {
   return { mediaType: mediaTypes.layer, digest: `sha256:${hex}`, size };
 }
 
-class FileBytes {
+export class FileBytes {
   count = 0;
   /** Noise, and words that repeat: the sources of all bytes. */
   readonly #noise = keystream(4 * MiB);

@@ -36,7 +36,7 @@ const faults: readonly [string, ProcessFault][] = [
 ];
 
 /** A third of what one reader can take, so that reads seldom wait for each other. */
-const readsPerSecond = 200;
+const readsPerSecond = 250;
 /** From then on the node is known to be in trouble. */
 const knownAfterMs = 1000;
 
