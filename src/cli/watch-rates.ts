@@ -2,7 +2,7 @@
 
 import { countOf, quantileMs, since } from '../base/histogram.ts';
 import type { TierFigures } from '../cache/metered.ts';
-import type { Figures, MountInfo } from '../daemon/protocol.ts';
+import type { Figures, MountFigures } from '../daemon/protocol.ts';
 
 export interface TierRates {
   tier: string;
@@ -26,6 +26,9 @@ export interface MountRates {
   readsPerSecond: number;
   bytesPerSecond: number;
   errorsPerSecond: number;
+  /** Null without any. */
+  readMsP99: number | null;
+  readsInFlight: number;
 }
 
 /** A node of the fleet that did not do all that it should. */
@@ -87,8 +90,8 @@ function tierRates(
 }
 
 function mountRates(
-  newer: MountInfo,
-  older: MountInfo | undefined,
+  newer: MountFigures,
+  older: MountFigures | undefined,
   intervalSeconds: number,
 ): MountRates {
   const { id, name, dir } = newer;
@@ -99,10 +102,12 @@ function mountRates(
     readsPerSecond: (newer.reads - (older?.reads ?? 0)) / intervalSeconds,
     bytesPerSecond: (newer.bytesRead - (older?.bytesRead ?? 0)) / intervalSeconds,
     errorsPerSecond: (newer.readErrors - (older?.readErrors ?? 0)) / intervalSeconds,
+    readMsP99: quantileMs(since(newer.readTimes, older?.readTimes), 0.99) ?? null,
+    readsInFlight: newer.reads - countOf(newer.readTimes),
   };
 }
 
-function lookupsOf(newer: MountInfo, older: MountInfo | undefined) {
+function lookupsOf(newer: MountFigures, older: MountFigures | undefined) {
   const of = (tier: string) => (newer.hits[tier] ?? 0) - (older?.hits[tier] ?? 0);
   return { all: sum(Object.keys(newer.hits).map(of)), memory: of('memory') };
 }

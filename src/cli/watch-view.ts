@@ -72,14 +72,16 @@ function mountTable(mounts: readonly MountRates[], linesMax: number): string[] {
   const hidden = mounts.length > rowsMax ? mounts.length - Math.max(0, rowsMax - 1) : 0;
   const busiest = mounts.toSorted((a, b) => b.bytesPerSecond - a.bytesPerSecond);
   const shown = busiest.slice(0, mounts.length - hidden);
-  const header = ['MOUNT', 'READS/S', 'BYTES/S', 'ERRORS/S', 'IMAGE'];
+  const header = ['MOUNT', 'READS/S', 'BYTES/S', 'P99', 'ERRORS/S', 'NOW'];
   const rows = shown.map(mount => [
     mount.id,
     formatRate(mount.readsPerSecond),
     formatBytes(Math.round(mount.bytesPerSecond)),
+    formatMs(mount.readMsP99),
     formatRate(mount.errorsPerSecond),
+    String(mount.readsInFlight),
   ]);
-  const lines = alignRight([header.slice(0, -1), ...rows], [6, 7, 10, 8]);
+  const lines = alignRight([header, ...rows], [6, 6, 10, 7, 8, 4]);
   const named = lines.map((line, i) => `${line}  ${i === 0 ? 'IMAGE' : shown[i - 1]!.name}`);
   return hidden === 0 ? named : [...named, `and ${hidden} more`];
 }

@@ -134,14 +134,14 @@ export class Daemon implements Control {
   }
 
   figures(): Figures {
-    const { meters, diskCache, fleet, stores } = this.#parts;
+    const { worker, meters, diskCache, fleet, stores } = this.#parts;
     return {
       status: this.status(),
       tiers: meters.map(meter => meter.figures()),
       diskCache: diskCache.stats(),
       fleet: fleet?.stats() ?? null,
       stores: stores.stats(),
-      mounts: this.mounts(),
+      ...worker.figures(),
     };
   }
 

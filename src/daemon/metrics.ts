@@ -9,7 +9,8 @@ import type { FleetStats } from '../cache/fleet/fleet-source.ts';
 import type { NodeStats } from '../cache/fleet/node.ts';
 import { getOutcomes, type TierFigures } from '../cache/metered.ts';
 import { type Labels, MetricsText, type Sample } from './metrics-text.ts';
-import type { DaemonStatus, Figures, MountInfo } from './protocol.ts';
+import type { DaemonStatus, Figures, MountFigures } from './protocol.ts';
+import type { ReadFigures } from './read-figures.ts';
 import type { StoreStats } from './stores.ts';
 
 /** The oldest: a mount that is listed stays so until it ends. */
@@ -31,6 +32,7 @@ export function formatMetrics(figures: Figures): string {
     addNodes(text, figures.fleet.nodes);
   }
   addStores(text, figures.stores);
+  addReads(text, figures.reads);
   addMounts(text, figures.mounts);
   return text.toString();
 }
@@ -179,44 +181,80 @@ function addStores(text: MetricsText, stores: readonly StoreStats[]): void {
   }
 }
 
-function addMounts(text: MetricsText, mounts: readonly MountInfo[]): void {
+const readCounts = [
+  ['reads', 'Reads of disks by the kernel.', (of: ReadFigures) => of.reads],
+  ['read_bytes', 'Bytes of disks read by the kernel.', (of: ReadFigures) => of.bytesRead],
+  ['read_errors', 'Reads that failed.', (of: ReadFigures) => of.readErrors],
+] as const;
+
+/** Of all mounts, whether they are listed below and still there or not. */
+function addReads(text: MetricsText, reads: ReadFigures): void {
+  for (const [name, help, value] of readCounts) {
+    text.counter(`imgstore_${name}_total`, help, value(reads));
+  }
+  text.histograms('imgstore_read_seconds', 'Reads of disks by the kernel.', [
+    [{}, reads.readTimes],
+  ]);
+  text.counters(
+    'imgstore_lookups_total',
+    'Chunk look-ups by the tier that answered, prefetches too.',
+    Object.entries(reads.hits).map(([tier, count]) => [{ tier }, count] as const),
+  );
+  text.histograms(
+    'imgstore_lookup_seconds',
+    'Chunk look-ups of reads that memory did not answer, by the tier that did.',
+    Object.entries(reads.lookupTimes).map(([tier, times]) => [{ tier }, times] as const),
+  );
+}
+
+function addMounts(text: MetricsText, mounts: readonly MountFigures[]): void {
   const listed = mounts.slice(0, mountsListedMax);
   text.gauge(
     'imgstore_mounts_unlisted',
     'Mounts that have no metrics of their own: there are too many.',
     mounts.length - listed.length,
   );
-  const each = (value: (mount: MountInfo) => number): Sample[] =>
+  const each = (value: (mount: MountFigures) => number): Sample[] =>
     listed.map(mount => [labelsOf(mount), value(mount)]);
   for (const [name, help, value] of [
-    ['reads', 'Reads of the disk by the kernel.', (mount: MountInfo) => mount.reads],
-    ['read_bytes', 'Bytes of the disk read by the kernel.', (mount: MountInfo) => mount.bytesRead],
-    ['read_errors', 'Reads that failed.', (mount: MountInfo) => mount.readErrors],
-    ['chunks_fetched', 'Chunks fetched from the store.', (mount: MountInfo) => mount.chunksFetched],
+    ...readCounts,
+    ['chunks_fetched', 'Chunks fetched from the store.', (of: ReadFigures) => of.chunksFetched],
     [
       'stored_bytes_fetched',
       'Sealed bytes fetched from the store.',
-      (mount: MountInfo) => mount.storedBytesFetched,
+      (of: ReadFigures) => of.storedBytesFetched,
     ],
   ] as const) {
     text.counters(`imgstore_mount_${name}_total`, help, each(value));
   }
+  const byTier = <V>(tiers: (mount: MountFigures) => Record<string, V>): Sample<V>[] =>
+    listed.flatMap(mount =>
+      Object.entries(tiers(mount)).map(
+        ([tier, value]) => [{ ...labelsOf(mount), tier }, value] as const,
+      ),
+    );
   text.counters(
     'imgstore_mount_hits_total',
-    'Chunk look-ups by the tier that answered.',
-    listed.flatMap(mount =>
-      Object.entries(mount.hits).map(
-        ([tier, count]) => [{ ...labelsOf(mount), tier }, count] as const,
-      ),
-    ),
+    'Chunk look-ups by the tier that answered, prefetches too.',
+    byTier(mount => mount.hits),
   );
   text.gauges(
     'imgstore_mount_disk_bytes',
     'Size of the disk.',
     each(mount => mount.diskBytes),
   );
+  text.histograms(
+    'imgstore_mount_read_seconds',
+    'Reads of the disk by the kernel.',
+    listed.map(mount => [labelsOf(mount), mount.readTimes]),
+  );
+  text.histograms(
+    'imgstore_mount_lookup_seconds',
+    'Chunk look-ups of reads that memory did not answer, by the tier that did.',
+    byTier(mount => mount.lookupTimes),
+  );
 }
 
-function labelsOf({ id, name, dir }: MountInfo): Labels {
+function labelsOf({ id, name, dir }: MountFigures): Labels {
   return { mount: id, name, dir };
 }

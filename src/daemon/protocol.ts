@@ -19,6 +19,7 @@ import type { FleetStats } from '../cache/fleet/fleet-source.ts';
 import type { TierFigures } from '../cache/metered.ts';
 import type { MetricsServerState } from './metrics-server.ts';
 import type { MountAs, MountRecord } from './mount-table.ts';
+import type { ReadFigures } from './read-figures.ts';
 import type { StoreStats } from './stores.ts';
 
 export interface MountRequest {
@@ -85,7 +86,16 @@ export interface Figures {
   diskCache: DiskCacheStats;
   fleet: FleetStats | null;
   stores: StoreStats[];
-  mounts: MountInfo[];
+  mounts: MountFigures[];
+  /** Of all mounts together, also of those that are gone. */
+  reads: ReadFigures;
+}
+
+export interface MountFigures extends ReadFigures {
+  id: string;
+  name: string;
+  dir: string;
+  diskBytes: number;
 }
 
 export interface WireError {

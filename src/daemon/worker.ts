@@ -15,13 +15,15 @@ import type { Log } from '../base/log.ts';
 import { containerOf, deleteContainer } from '../container/runtime.ts';
 import { listMounts } from '../fuse/mount.ts';
 import type { FuseServer } from '../fuse/server.ts';
+import { newReadCounters } from '../image/chunk-reader.ts';
 import { LazyDisk } from '../image/lazy-disk.ts';
 import { formatImageName, type ImageReference, parseImageReference } from '../recipe/name.ts';
 import { storedSize } from '../recipe/recipe.ts';
 import { FailureLog } from './failure-log.ts';
 import { mountLayers, unmountLayers } from './layers.ts';
 import type { MountRecord, MountTable } from './mount-table.ts';
-import type { MountInfo, MountRequest } from './protocol.ts';
+import type { MountFigures, MountInfo, MountRequest } from './protocol.ts';
+import { type ReadFigures, readFigures, sumOf } from './read-figures.ts';
 import type { Stores } from './stores.ts';
 
 /**
@@ -66,6 +68,8 @@ export class Worker {
   readonly #building = new Set<Promise<Mount>>();
   readonly #mountCalls = new Limiter(mountCallsMax);
   readonly #ending = new AbortController();
+  /** Of mounts that are gone. */
+  #past = newReadCounters();
 
   constructor(options: WorkerOptions) {
     this.#options = options;
@@ -82,6 +86,17 @@ export class Worker {
 
   list(): MountInfo[] {
     return [...this.#mounts.values()].map(mount => this.#info(mount));
+  }
+
+  /** Of each mount, and of all that there have been. */
+  figures(): { mounts: MountFigures[]; reads: ReadFigures } {
+    const mounts = [...this.#mounts.values()];
+    return {
+      mounts: mounts.map(({ record: { id, name, dir }, disk }) => {
+        return { id, name, dir, diskBytes: disk.sizeBytes, ...readFigures(disk.counters) };
+      }),
+      reads: readFigures(sumOf([this.#past, ...mounts.map(({ disk }) => disk.counters)])),
+    };
   }
 
   /**
@@ -227,6 +242,7 @@ export class Worker {
       signal.throwIfAborted();
     } catch (error) {
       await this.#takeDown(record, disk, true).catch(reason => this.#warn(record, reason));
+      this.#past = sumOf([this.#past, disk.counters]);
       throw failures.last === undefined ? error : unreadable(record, failures.last.error);
     } finally {
       signal.removeEventListener('abort', giveUp);
@@ -246,6 +262,7 @@ export class Worker {
     mount.leaving ??= this.#takeDown(mount.record, mount.disk, force)
       .then(() => {
         this.#mounts.delete(mount.record.id);
+        this.#past = sumOf([this.#past, mount.disk.counters]);
         mount.gone.resolve();
       })
       .finally(() => {

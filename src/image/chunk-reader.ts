@@ -11,12 +11,14 @@
 import { timingSafeEqual } from 'node:crypto';
 import type { ChunkId } from '../base/digest.ts';
 import { ImgstoreError } from '../base/errors.ts';
+import { Histogram } from '../base/histogram.ts';
 import { Admission } from '../cache/admission.ts';
 import type { ChunkSource, GetOptions, SealedHit } from '../cache/chunk-source.ts';
 import { fly, Prefetch } from '../cache/prefetch.ts';
 import type { ChunkSegment } from '../recipe/recipe.ts';
 import { chunkIdOf, openChunk } from '../seal/seal.ts';
 import type { DecodedCache } from './decoded-cache.ts';
+import type { ChunkTrace } from './read-trace.ts';
 
 /** What one disk's reads cost; `hits` counts chunk look-ups by where they were answered. */
 export interface ReadCounters {
@@ -29,6 +31,10 @@ export interface ReadCounters {
   chunksFetched: number;
   storedBytesFetched: number;
   hits: Map<string, number>;
+  /** Of all reads, failed or not; none for those that memory answered. */
+  readTimes: Histogram;
+  /** Of reads' look-ups that memory did not answer: by tier, `in-flight` or `failed`. */
+  lookupTimes: Map<string, Histogram>;
 }
 
 export function newReadCounters(): ReadCounters {
@@ -39,6 +45,8 @@ export function newReadCounters(): ReadCounters {
     chunksFetched: 0,
     storedBytesFetched: 0,
     hits: new Map(),
+    readTimes: new Histogram(),
+    lookupTimes: new Map(),
   };
 }
 
@@ -49,6 +57,8 @@ interface Flight {
   readonly waiting: Set<ReadCounters>;
   readonly prefetch: Prefetch | undefined;
   readonly abort: AbortController;
+  /** Known when a tier has answered. */
+  tier: string | undefined;
 }
 
 type Asking = Pick<GetOptions, 'signal' | 'prefetch'>;
@@ -87,15 +97,26 @@ export class ChunkReader {
    * The chunk's plain bytes. Errors: NOT_FOUND in no tier, CORRUPT everywhere, the tier's own, and the
    * reason with which the last disk that waited gave up.
    */
-  async read(segment: ChunkSegment, counters: ReadCounters): Promise<Buffer> {
-    const flight = this.#flights.get(segment.id);
-    if (flight === undefined || !isSameChunk(flight.segment, segment)) {
-      return this.#depart(segment, counters, undefined);
+  async read(segment: ChunkSegment, counters: ReadCounters, trace?: ChunkTrace): Promise<Buffer> {
+    const startedMs = performance.now();
+    const other = this.#flights.get(segment.id);
+    const joined = other !== undefined && isSameChunk(other.segment, segment);
+    if (joined) {
+      count(counters, 'in-flight');
+      other.waiting.add(counters);
+      other.prefetch?.want();
     }
-    count(counters, 'in-flight');
-    flight.waiting.add(counters);
-    flight.prefetch?.want();
-    return flight.done;
+    const flight = joined ? other : this.#depart(segment, counters, undefined);
+    try {
+      const plain = await flight.done;
+      observe(counters, joined ? 'in-flight' : flight.tier!, performance.now() - startedMs);
+      trace?.end({ tier: flight.tier, joined });
+      return plain;
+    } catch (error) {
+      observe(counters, 'failed', performance.now() - startedMs);
+      trace?.end({ tier: undefined, joined, error });
+      throw error;
+    }
   }
 
   /**
@@ -104,7 +125,7 @@ export class ChunkReader {
    */
   async prefetch(segment: ChunkSegment, counters: ReadCounters): Promise<boolean> {
     if (this.#flights.has(segment.id) || this.#decoded.get(segment) !== undefined) return true;
-    const done = this.#depart(segment, counters, new Prefetch());
+    const { done } = this.#depart(segment, counters, new Prefetch());
     return done.then(
       () => true,
       () => false,
@@ -125,31 +146,40 @@ export class ChunkReader {
     return this.#flights.size;
   }
 
-  #depart(
-    segment: ChunkSegment,
-    counters: ReadCounters,
-    prefetch: Prefetch | undefined,
-  ): Promise<Buffer> {
+  #depart(segment: ChunkSegment, counters: ReadCounters, prefetch: Prefetch | undefined): Flight {
     const { id } = segment;
     const abort = new AbortController();
     const { signal } = abort;
     const ask = async (unlessWanted: Prefetch | undefined) => {
       const options = { signal, prefetch: unlessWanted };
       using _place = await this.#admission.acquire(options);
-      return await this.#fetch(segment, counters, options);
+      return await this.#fetch(segment, options, onHit);
+    };
+    const onHit = ({ tier, sealed }: SealedHit) => {
+      flight.tier = tier;
+      count(counters, tier);
+      if (tier !== 'store') return;
+      counters.chunksFetched++;
+      counters.storedBytesFetched += sealed.length;
     };
     const land = () => {
       if (this.#flights.get(id) === flight) this.#flights.delete(id);
     };
     const done = fly(prefetch, ask, land);
-    const flight: Flight = { segment, done, waiting: new Set([counters]), prefetch, abort };
+    const waiting = new Set([counters]);
+    const flight: Flight = { segment, done, waiting, prefetch, abort, tier: undefined };
     // One for which others state another key or size flies alone.
     if (!this.#flights.has(id)) this.#flights.set(id, flight);
-    return done;
+    return flight;
   }
 
-  async #fetch(segment: ChunkSegment, counters: ReadCounters, options: Asking): Promise<Buffer> {
-    const hit = await this.#ask(segment, counters, options);
+  async #fetch(
+    segment: ChunkSegment,
+    options: Asking,
+    onHit: (hit: SealedHit) => void,
+  ): Promise<Buffer> {
+    const hit = await this.#ask(segment, options);
+    onHit(hit);
     let plain: Buffer;
     try {
       plain = await openChunk(hit.sealed, segment);
@@ -157,25 +187,21 @@ export class ChunkReader {
       // Bytes that fit their id are not torn: the recipe is wrong, and the copy is good for others.
       if (hit.verified || chunkIdOf(hit.sealed) === segment.id) throw error;
       await this.#source.drop(segment.id);
-      const other = await this.#ask(segment, counters, options);
+      const other = await this.#ask(segment, options);
+      onHit(other);
       plain = await openChunk(other.sealed, segment);
     }
     this.#decoded.set(segment, plain);
     return plain;
   }
 
-  async #ask(segment: ChunkSegment, counters: ReadCounters, options: Asking): Promise<SealedHit> {
+  async #ask(segment: ChunkSegment, options: Asking): Promise<SealedHit> {
     const sizeBytes = segment.sealedSizeBytes;
     const hit = await this.#source.get(segment.id, { sizeBytes, ...options });
     if (hit === undefined) {
       throw new ImgstoreError('NOT_FOUND', `Cannot find chunk ${segment.id}: no tier has it`, {
         hint: 'Run imgstore verify on the image; imgstore verify --repair --from its source mends the store.',
       });
-    }
-    count(counters, hit.tier);
-    if (hit.tier === 'store') {
-      counters.chunksFetched++;
-      counters.storedBytesFetched += hit.sealed.length;
     }
     return hit;
   }
@@ -192,4 +218,10 @@ function isSameChunk(a: ChunkSegment, b: ChunkSegment): boolean {
 
 function count(counters: ReadCounters, tier: string): void {
   counters.hits.set(tier, (counters.hits.get(tier) ?? 0) + 1);
+}
+
+function observe({ lookupTimes }: ReadCounters, tier: string, durationMs: number): void {
+  const times = lookupTimes.get(tier) ?? new Histogram();
+  lookupTimes.set(tier, times);
+  times.observe(durationMs);
 }

@@ -9,6 +9,7 @@ import { ImgstoreError } from '../base/errors.ts';
 import { chunkSizeMaxBytes } from '../base/limits.ts';
 import type { Recipe, Segment } from '../recipe/recipe.ts';
 import { type ChunkReader, newReadCounters, type ReadCounters } from './chunk-reader.ts';
+import type { ReadTrace, TraceRead } from './read-trace.ts';
 
 /** Of one disk. In order, so that few are enough to stay ahead of who reads. */
 const prefetchesAtOnceMax = 4;
@@ -24,6 +25,25 @@ export interface FailedRange {
   error: unknown;
 }
 
+export interface LazyDiskOptions {
+  onFailure?: (failed: FailedRange) => void;
+  trace?: TraceRead | undefined;
+}
+
+interface Wait {
+  startedMs: number;
+  trace: ReadTrace | undefined;
+  chunks: Promise<void>[];
+}
+
+/** A part of a read: of a segment, to be put into a slot of the answer. */
+interface Part {
+  index: number;
+  from: number;
+  to: number;
+  slot: number;
+}
+
 export class LazyDisk {
   readonly sizeBytes: number;
   readonly counters: ReadCounters = newReadCounters();
@@ -31,18 +51,16 @@ export class LazyDisk {
   /** Where each segment starts, and the disk's end. */
   readonly #starts: Float64Array;
   readonly #reader: ChunkReader;
+  readonly #trace: TraceRead | undefined;
   #onFailure: ((failed: FailedRange) => void) | undefined;
   #abandoned = false;
 
-  constructor(
-    recipe: Recipe,
-    reader: ChunkReader,
-    options: { onFailure?: (failed: FailedRange) => void } = {},
-  ) {
+  constructor(recipe: Recipe, reader: ChunkReader, options: LazyDiskOptions = {}) {
     this.sizeBytes = recipe.diskSizeBytes;
     this.#segments = recipe.segments;
     this.#reader = reader;
     this.#onFailure = options.onFailure;
+    this.#trace = options.trace;
     this.#starts = new Float64Array(recipe.segments.length + 1);
     let offset = 0;
     recipe.segments.forEach((segment, index) => {
@@ -60,10 +78,13 @@ export class LazyDisk {
   read(offsetBytes: number, lengthBytes: number): Buffer[] | Promise<Buffer[]> {
     const end = Math.min(offsetBytes + lengthBytes, this.sizeBytes);
     this.counters.reads++;
-    if (offsetBytes >= end) return [];
+    if (offsetBytes >= end) {
+      this.counters.readTimes.observe(0);
+      return [];
+    }
     this.counters.bytesRead += end - offsetBytes;
     const slices: Buffer[] = [];
-    let waiting: Promise<void>[] | undefined;
+    let wait: Wait | undefined;
     for (let index = this.segmentAt(offsetBytes); index < this.#segments.length; index++) {
       const start = this.#starts[index]!;
       if (start >= end) break;
@@ -80,10 +101,12 @@ export class LazyDisk {
         continue;
       }
       const slot = slices.push(zeros) - 1;
-      waiting ??= [];
-      waiting.push(this.#fill(slices, slot, index, from, to));
+      wait ??= this.#wait(offsetBytes, end - offsetBytes);
+      wait.chunks.push(this.#fill(slices, { index, from, to, slot }, wait));
     }
-    return waiting === undefined ? slices : this.#filled(slices, waiting);
+    if (wait !== undefined) return this.#filled(slices, wait);
+    this.counters.readTimes.observe(0);
+    return slices;
   }
 
   /** The same as one buffer, which the caller must not write to. */
@@ -133,21 +156,32 @@ export class LazyDisk {
     return low;
   }
 
-  async #filled(slices: Buffer[], waiting: readonly Promise<void>[]): Promise<Buffer[]> {
+  #wait(offsetBytes: number, lengthBytes: number): Wait {
+    const trace = this.#trace?.(offsetBytes, lengthBytes);
+    return { startedMs: performance.now(), trace, chunks: [] };
+  }
+
+  async #filled(slices: Buffer[], { chunks, startedMs, trace }: Wait): Promise<Buffer[]> {
+    let failure: unknown;
     try {
-      await Promise.all(waiting);
+      await Promise.all(chunks);
       return slices;
     } catch (error) {
+      failure = error;
       this.counters.readErrors++;
       throw error;
+    } finally {
+      this.counters.readTimes.observe(performance.now() - startedMs);
+      trace?.end(failure);
     }
   }
 
-  async #fill(slices: Buffer[], slot: number, index: number, from: number, to: number) {
+  async #fill(slices: Buffer[], { index, from, to, slot }: Part, { trace }: Wait): Promise<void> {
     const segment = this.#segments[index]!;
     assert(segment.kind === 'chunk', 'only chunks are waited for');
     try {
-      const plain = await this.#reader.read(segment, this.counters);
+      const chunk = trace?.chunk(segment.sealedSizeBytes);
+      const plain = await this.#reader.read(segment, this.counters, chunk);
       slices[slot] = plain.subarray(from, to);
     } catch (error) {
       const offsetBytes = this.#starts[index]!;

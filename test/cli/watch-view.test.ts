@@ -7,7 +7,7 @@ import { TierMeter } from '../../src/cache/metered.ts';
 import { clip, Screen } from '../../src/cli/screen.ts';
 import { ratesOf } from '../../src/cli/watch-rates.ts';
 import { oneLine, picture } from '../../src/cli/watch-view.ts';
-import type { Figures, MountInfo } from '../../src/daemon/protocol.ts';
+import type { Figures, MountFigures } from '../../src/daemon/protocol.ts';
 import { idleFigures, idleMount } from '../daemon/figures.ts';
 
 function node(name: string, changed: Partial<NodeStats> = {}): NodeStats {
@@ -23,7 +23,7 @@ function withNodes(nodes: NodeStats[]): Figures['fleet'] {
   return { ...counts, ...leases, ...now, repairs: 0, nodes } as Figures['fleet'];
 }
 
-function mountsOf(count: number, changed: Partial<MountInfo>): MountInfo[] {
+function mountsOf(count: number, changed: Partial<MountFigures>): MountFigures[] {
   return Array.from({ length: count }, (_, i) => ({ ...idleMount, id: `m${i}`, ...changed }));
 }
 

@@ -1,10 +1,9 @@
 /** Figures of a daemon that has done nothing, for tests to fill in. */
 
-import { Histogram } from '../../src/base/histogram.ts';
 import { TierMeter } from '../../src/cache/metered.ts';
-import type { Figures, MountInfo } from '../../src/daemon/protocol.ts';
-
-export const noTimes = new Histogram().figures();
+import type { Figures, MountFigures } from '../../src/daemon/protocol.ts';
+import { readFigures } from '../../src/daemon/read-figures.ts';
+import { newReadCounters } from '../../src/image/chunk-reader.ts';
 
 export const idleFigures: Figures = {
   status: {
@@ -21,27 +20,13 @@ export const idleFigures: Figures = {
   fleet: null,
   stores: [],
   mounts: [],
+  reads: readFigures(newReadCounters()),
 };
 
-export const idleMount: MountInfo = {
+export const idleMount: MountFigures = {
   id: 'm1',
   name: 'image:latest',
   dir: '/mnt',
-  store: '/store',
-  recipe: '',
-  folder: '',
-  as: 'erofs',
-  rw: false,
-  via: null,
-  configText: null,
   diskBytes: 0,
-  storedBytes: 0,
-  reads: 0,
-  bytesRead: 0,
-  readErrors: 0,
-  chunks: 0,
-  chunksFetched: 0,
-  storedBytesFetched: 0,
-  hits: {},
-  mountMs: 0,
+  ...readFigures(newReadCounters()),
 };

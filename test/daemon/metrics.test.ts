@@ -139,5 +139,16 @@ test('the daemon serves them on its socket', async context => {
   assert.ok(value(gets, { tier: 'store', outcome: 'hit' })! >= 2);
   assert.ok(value('imgstore_tier_hit_bytes_total', { tier: 'store' })! >= 1_400_000);
   assert.equal(value('imgstore_tier_in_flight', { tier: 'store' }), 0);
+  assert.ok(value('imgstore_mount_lookup_seconds_count', { tier: 'store' })! >= 1);
+  const reads = value('imgstore_mount_reads_total');
+  assert.equal(value('imgstore_mount_read_seconds_count'), reads);
+  assert.equal(value('imgstore_reads_total'), reads);
   assert.equal(value('imgstore_store_requests', { store: `${home.home}/store` }), 0);
+
+  await home.runChecked(['daemon', 'start']); // it stays
+  await home.runChecked(['umount', 'mnt']);
+  const after = parseMetrics((await runChecked('curl', args)).stdout.split('\r\n\r\n')[1]!);
+  const total = after.find(({ name }) => name === 'imgstore_reads_total');
+  assert.ok(total!.value >= reads!, 'what a mount read still counts when it is gone');
+  assert.ok(!after.some(({ name }) => name === 'imgstore_mount_reads_total'));
 });

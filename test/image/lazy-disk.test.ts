@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { ImgstoreError } from '../../src/base/errors.ts';
+import { hasCode, ImgstoreError } from '../../src/base/errors.ts';
+import { countOf } from '../../src/base/histogram.ts';
 import { chunkSizeMaxBytes, TiB } from '../../src/base/limits.ts';
 import { Admission } from '../../src/cache/admission.ts';
 import { bounded } from '../../src/cache/bounded.ts';
@@ -11,6 +12,7 @@ import { ChunkReader } from '../../src/image/chunk-reader.ts';
 import { DecodedCache } from '../../src/image/decoded-cache.ts';
 import { diskSource, metadataSource } from '../../src/image/disk-source.ts';
 import { type FailedRange, LazyDisk } from '../../src/image/lazy-disk.ts';
+import type { LookupEnd } from '../../src/image/read-trace.ts';
 import type { ChunkSegment, Segment } from '../../src/recipe/recipe.ts';
 import { FaultySource } from '../support/faulty-source.ts';
 import { MemorySource } from '../support/memory-source.ts';
@@ -126,7 +128,7 @@ test('counters: reads, bytes, and where chunks came from', async () => {
   const disk = new LazyDisk(recipeOf([a, b, a]), readerOf(source));
   await disk.read(0, 15_000);
   await disk.read(14_999, 5);
-  const { hits, ...counts } = disk.counters;
+  const { hits, readTimes, lookupTimes, ...counts } = disk.counters;
   assert.deepEqual(Object.fromEntries(hits), { store: 2, 'in-flight': 1, memory: 1 });
   assert.deepEqual(counts, {
     reads: 2,
@@ -135,6 +137,57 @@ test('counters: reads, bytes, and where chunks came from', async () => {
     chunksFetched: 2,
     storedBytesFetched: a.sealedSizeBytes + b.sealedSizeBytes,
   });
+  assert.equal(countOf(readTimes.figures()), 2, 'every read');
+  assert.equal(countOf(lookupTimes.get('store')!.figures()), 2);
+  assert.equal(countOf(lookupTimes.get('in-flight')!.figures()), 1);
+  assert.ok(!lookupTimes.has('memory'), 'what memory has takes no time');
+});
+
+test('reads that wait are followed, each with its chunks; those from memory are not', async () => {
+  const l1 = new MemorySource('l1');
+  const chunks = [1, 2, 3].map(byte => shelve(l1, Buffer.alloc(5000, byte)));
+  const [a, b, lost] = await Promise.all(chunks);
+  l1.chunks.delete(lost!.id);
+  const told: unknown[] = [];
+  let reads = 0;
+  const trace = (offsetBytes: number, lengthBytes: number) => {
+    const read = ++reads;
+    told.push([read, offsetBytes, lengthBytes]);
+    return {
+      chunk: (sizeBytes: number) => ({
+        end: ({ tier, joined, error }: LookupEnd) =>
+          told.push([read, sizeBytes, tier, joined, hasCode(error, ['NOT_FOUND'])]),
+      }),
+      end: (error?: unknown) => told.push([read, hasCode(error, ['NOT_FOUND'])]),
+    };
+  };
+  const disk = new LazyDisk(recipeOf([a!, b!, a!, lost!]), readerOf(l1), { trace });
+  await assert.rejects(async () => disk.read(4000, 100_000), { code: 'NOT_FOUND' });
+  assert.deepEqual(told[0], [1, 4000, 16_000], 'within the disk');
+  assert.deepEqual(told.at(-1), [1, true], 'the read failed');
+  const ends = told.filter(end => Array.isArray(end) && end.length === 5);
+  const size = a!.sealedSizeBytes;
+  assert.deepEqual(
+    ends.toSorted(),
+    [
+      [1, size, 'l1', false, false],
+      [1, size, 'l1', false, false],
+      [1, size, 'l1', true, false],
+      [1, lost!.sealedSizeBytes, undefined, false, true],
+    ].toSorted(),
+  );
+  assert.equal(disk.counters.lookupTimes.get('failed')!.figures().counts.length > 0, true);
+  told.length = 0;
+  await disk.read(0, 15_000);
+  assert.deepEqual(told, [], 'all was in memory');
+});
+
+test('a read that is not to be followed is read all the same', async () => {
+  const source = new MemorySource('store');
+  const chunk = await shelve(source, Buffer.alloc(5000, 1));
+  const trace = () => undefined;
+  const disk = new LazyDisk(recipeOf([chunk]), readerOf(source), { trace });
+  assert.equal((await disk.readBuffer(0, 5000)).length, 5000);
 });
 
 test('a chunk that cannot be had fails the read, and is told with its place', async () => {
