@@ -32,6 +32,10 @@ export class Fleet {
     return new Fleet(context, await Promise.all(starting));
   }
 
+  static of(context: TestContext, servers: readonly MemcachedServer[]): Fleet {
+    return new Fleet(context, servers);
+  }
+
   open(options: Partial<FleetSourceOptions> = {}): FleetSource {
     const log = (level: string, message: string) => void this.lines.push(`${level} ${message}`);
     // Long waits for nodes: what is slow on a busy machine is no fault. Short ones for workers, which
