@@ -36,7 +36,8 @@ interface Waiter {
 
 export class Admission {
   readonly #options: AdmissionOptions;
-  #atOnceMax: number;
+  /** Places now. */
+  #places: number;
   #running = 0;
   /** Places held by prefetches that nobody wants yet. */
   #prefetching = 0;
@@ -47,7 +48,7 @@ export class Admission {
   constructor(options: AdmissionOptions) {
     assert(options.prefetchAtOnceMax < options.atOnceMax, 'prefetches leave a place for demand');
     this.#options = options;
-    this.#atOnceMax = options.atOnceMax;
+    this.#places = options.atOnceMax;
   }
 
   /** A place when there is one. Errors: the signal's reason, PrefetchShed, that of `turnAway`. */
@@ -61,11 +62,16 @@ export class Admission {
     return this.#wait(signal, prefetch);
   }
 
-  /** Other places than `atOnceMax`: who holds one that is too many keeps it. At least 2. */
-  limit(atOnceMax: number): void {
-    assert(atOnceMax >= 2, 'prefetches leave a place for demand');
-    this.#atOnceMax = atOnceMax;
+  /** Another number of places, 1 to `atOnceMax`: who holds one that is too many keeps it. */
+  limit(places: number): void {
+    assert(places >= 1 && places <= this.atOnceMax, 'there are some places');
+    this.#places = places;
     this.#admit();
+  }
+
+  /** All places, however few there are now. */
+  get atOnceMax(): number {
+    return this.#options.atOnceMax;
   }
 
   /** All who wait do not any more. */
@@ -96,8 +102,8 @@ export class Admission {
   }
 
   #hasPlace(unwanted: boolean): boolean {
-    if (this.#running >= this.#atOnceMax) return false;
-    const prefetchesMax = Math.min(this.#options.prefetchAtOnceMax, this.#atOnceMax - 1);
+    if (this.#running >= this.#places) return false;
+    const prefetchesMax = Math.min(this.#options.prefetchAtOnceMax, this.#places - 1);
     return !unwanted || this.#prefetching < prefetchesMax;
   }
 

@@ -113,7 +113,9 @@ export class Stores {
       prefetchWaitingMax: storePrefetchesWaitingMax,
     });
     this.#admissions.set(location, admission);
-    const store = metered(bounded(verified(storeSource(roots)), admission), storeMeter);
+    const what = `the store ${roots.store.location}`;
+    const origin = bounded(verified(storeSource(roots)), admission, { log, what });
+    const store = metered(origin, storeMeter);
     const tiers = coalesced(tiered([...caches, store], { log }));
     const reader = new ChunkReader(tiers, decoded, { chunksInFlightMax });
     return {
