@@ -5,7 +5,7 @@
 
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ImgstoreError } from '../base/errors.ts';
+import { describeError, ImgstoreError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Settings } from '../base/settings.ts';
 import { DiskCache } from '../cache/disk-cache.ts';
@@ -22,6 +22,7 @@ import { MountTable, mountTableFolder } from './mount-table.ts';
 import type { DaemonStatus, Figures, MountInfo, MountRequest } from './protocol.ts';
 import { recover } from './recover.ts';
 import { Stores } from './stores.ts';
+import type { Tracing } from './tracing.ts';
 import { Worker } from './worker.ts';
 
 const idleExitMs = 10_000;
@@ -42,6 +43,7 @@ interface Parts {
   fleet: FleetSource | undefined;
   decoded: DecodedCache;
   meters: readonly TierMeter[];
+  tracing: Tracing | undefined;
 }
 
 export class Daemon implements Control {
@@ -78,20 +80,23 @@ export class Daemon implements Control {
     const caches = tiers.map((tier, index) => metered(tier, meters[index]!));
     const storeMeter = new TierMeter('store');
     const stores = new Stores({ caches, decoded, ownerKeys: keys, storeMeter, log });
+    const tracing = await openTracing(options);
     try {
       const table = await MountTable.open(mountTableFolder(settings.runDirectory));
       const mountPoint = join(settings.runDirectory, 'fuse');
       await recover(table, mountPoint, log);
       await mkdir(mountPoint, { recursive: true, mode: 0o700 });
       const fuse = await FuseServer.mount({ mountPoint, log });
-      const worker = new Worker({ table, stores, fuse, log });
+      const traceReads = tracing?.readsOf.bind(tracing);
+      const worker = new Worker({ table, stores, fuse, traceReads, log });
       const caching = { diskCache, fleet, decoded, meters: [...meters, storeMeter] };
-      const daemon = new Daemon({ fuse, worker, stores, ...caching }, options);
+      const daemon = new Daemon({ fuse, worker, stores, tracing, ...caching }, options);
       daemon.#metricsServer = serveMetrics?.(() => daemon.metrics());
       return daemon;
     } catch (error) {
       await diskCache.close();
       await fleet?.close();
+      await tracing?.close();
       throw error;
     }
   }
@@ -176,12 +181,13 @@ export class Daemon implements Control {
 
   /** Unmounts everything, in use or not: whoever closes has decided that. */
   async close(): Promise<void> {
-    const { worker, fuse, diskCache, fleet } = this.#parts;
+    const { worker, fuse, diskCache, fleet, tracing } = this.#parts;
     try {
       await worker.close({ force: true });
       await closeFuse(fuse, this.#log);
       await diskCache.close();
       await fleet?.close();
+      await tracing?.close();
     } finally {
       this.#metricsServer?.close();
       this.#closed.resolve();
@@ -206,6 +212,20 @@ async function metricsServer({ settings, log }: DaemonOptions) {
   const server = await import('./metrics-server.ts');
   const address = server.parseListenAddress(settings.metrics);
   return (text: () => string) => new server.MetricsServer({ address, text, log });
+}
+
+/** As openFleet. Without the packages, or with variables that they do not take, reads go on. */
+async function openTracing({ env, log }: DaemonOptions): Promise<Tracing | undefined> {
+  const endpoint = env['OTEL_EXPORTER_OTLP_TRACES_ENDPOINT'] || env['OTEL_EXPORTER_OTLP_ENDPOINT'];
+  const isOff = env['OTEL_SDK_DISABLED'] === 'true' || env['OTEL_TRACES_EXPORTER'] === 'none';
+  if (!endpoint || isOff) return undefined;
+  try {
+    const { Tracing } = await import('./tracing.ts');
+    return new Tracing({ env, log });
+  } catch (error) {
+    log('warn', `Cannot trace reads: ${describeError(error)}`);
+    return undefined;
+  }
 }
 
 /** Something may still use a disk that went out of sight: it gets errors from now on. */

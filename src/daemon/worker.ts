@@ -17,6 +17,7 @@ import { listMounts } from '../fuse/mount.ts';
 import type { FuseServer } from '../fuse/server.ts';
 import { newReadCounters } from '../image/chunk-reader.ts';
 import { LazyDisk } from '../image/lazy-disk.ts';
+import type { TraceRead } from '../image/read-trace.ts';
 import { formatImageName, type ImageReference, parseImageReference } from '../recipe/name.ts';
 import { storedSize } from '../recipe/recipe.ts';
 import { FailureLog } from './failure-log.ts';
@@ -38,6 +39,7 @@ export interface WorkerOptions {
   table: MountTable;
   stores: Stores;
   fuse: FuseServer;
+  traceReads?: ((mountId: string, imageName: string) => TraceRead) | undefined;
   log: Log;
 }
 
@@ -224,6 +226,7 @@ export class Worker {
     const failures = new FailureLog(record.name, recipe, store.reader, log);
     const disk = new LazyDisk(recipe, store.reader, {
       onFailure: failed => failures.report(failed),
+      trace: this.#options.traceReads?.(record.id, record.name),
     });
     // A program that starts looks up names one after the other: each would be a round trip.
     void disk.prefetch(Math.min(recipe.metadataSizeBytes, store.prefetchMaxBytes));
