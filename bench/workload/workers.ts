@@ -102,11 +102,16 @@ export async function runPrograms(mounts: readonly Mounted[]): Promise<number[]>
   return times;
 }
 
-/** As a program does, one after the other. */
 export async function readFiles(dir: string, paths: readonly string[]): Promise<void> {
-  const child = spawn('cat', paths, { cwd: dir, stdio: ['ignore', 'ignore', 'inherit'] });
-  const [status] = (await once(child, 'exit')) as [number | null];
+  const status = await cat(dir, paths);
   if (status !== 0) throw new Error(`cat in ${dir} ended with ${status}`);
+}
+
+/** Reads as a program does, one file after the other; the exit status. */
+export async function cat(dir: string, paths: readonly string[]): Promise<number | null> {
+  const child = spawn('cat', paths, { cwd: dir, stdio: 'ignore' });
+  const [status] = (await once(child, 'exit')) as [number | null];
+  return status;
 }
 
 async function timeOf(work: () => Promise<unknown>): Promise<number> {
