@@ -46,11 +46,25 @@ export function isObjectDamage(error: unknown): error is ImgstoreError {
   return hasCode(error, ['CORRUPT', 'UNSUPPORTED', 'LIMIT', 'IO']);
 }
 
-/** The errno name (`ENOENT`, …) of an operating-system error, or undefined. */
+/**
+ * File systems on a network or a failing disk give errors that libuv, and so Node, has no name for:
+ * their code is "Unknown system error -116". Numbers as in Linux' asm-generic/errno.h.
+ */
+const unnamedErrnos: Readonly<Record<string, string>> = {
+  74: 'EBADMSG',
+  116: 'ESTALE',
+  117: 'EUCLEAN',
+  123: 'ENOMEDIUM',
+};
+
+/** The errno name (`ENOENT`, …; `E129` for want of one) of an operating-system error, or undefined. */
 export function errnoOf(error: unknown): string | undefined {
   if (!(error instanceof Error) || error instanceof ImgstoreError) return undefined;
-  const code = (error as NodeJS.ErrnoException).code;
-  return typeof code === 'string' && /^E[A-Z0-9]+$/.test(code) ? code : undefined;
+  const { code } = error as NodeJS.ErrnoException;
+  if (typeof code !== 'string') return undefined;
+  const number = /^Unknown system error -([0-9]+)$/.exec(code)?.[1];
+  if (number !== undefined) return unnamedErrnos[number] ?? `E${number}`;
+  return /^E[A-Z0-9]+$/.test(code) ? code : undefined;
 }
 
 const ioStates: Readonly<Record<string, readonly [state: string, hint: string]>> = {
