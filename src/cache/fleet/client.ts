@@ -313,6 +313,8 @@ export class MemcachedClient {
     if (connection === undefined || oldest === undefined) return;
     if (this.#nowMs() - oldest.sentMs < answerAgeMaxMs) return;
     this.#end(connection, this.#fault('it has stopped answering'));
+    // It was waited for long enough: who asks now may see whether another connection is answered.
+    this.#retryAtMs = 0;
   }
 
   #end(connection: Connection, fault: ImgstoreError): void {

@@ -17,7 +17,7 @@ import { Admission } from '../admission.ts';
 import type { ChunkSource, GetOptions, SealedHit } from '../chunk-source.ts';
 import { isUnwanted, PrefetchShed } from '../prefetch.ts';
 import type { FleetServer } from './fleet-config.ts';
-import { shardKey } from './format.ts';
+import { repairKey, shardKey } from './format.ts';
 import { type LeaseStats, Leases, type Look } from './leases.ts';
 import { CacheNode, type NodeStats } from './node.ts';
 import { Placement } from './placement.ts';
@@ -53,12 +53,20 @@ export interface FleetStats extends LeaseStats {
   putsDeclined: number;
   /** Hits after which shards that were absent or wrong were stored again. */
   repairs: number;
-  /** Now: reads that ask nodes, reads that wait for their turn, offers that wait to be sent. */
+  /** Now: reads that ask nodes, reads that wait for their turn, and prefetches that do. */
   reading: number;
   waiting: number;
   prefetchesWaiting: number;
+  /** Now: repairs, and offers that wait to be sent. */
+  repairing: number;
   pendingBytes: number;
   nodes: NodeStats[];
+}
+
+/** The shard of this index is to be on that node. */
+interface ShardNode {
+  readonly node: CacheNode;
+  readonly index: number;
 }
 
 /** Well above what a fleet in the same place takes, below what a store takes. */
@@ -79,6 +87,8 @@ const prefetchesWaitingMax = 64;
 const putsAtOnceMax = 4;
 /** More are let be: the next read of the chunk tries again. */
 const repairsAtOnceMax = 2;
+/** Well above what a repair takes. One that failed is tried again after that. */
+const repairNoteSeconds = 2;
 
 export class FleetSource implements ChunkSource {
   readonly tier = 'l2';
@@ -187,6 +197,7 @@ export class FleetSource implements ChunkSource {
       reading: this.#readers.running,
       waiting: this.#readers.demandWaiting,
       prefetchesWaiting: this.#readers.prefetchesWaiting,
+      repairing: this.#repairing,
       pendingBytes: this.#pendingBytes,
       nodes: this.#nodes.map(node => node.stats()),
     };
@@ -236,26 +247,32 @@ export class FleetSource implements ChunkSource {
 
   async #put(id: ChunkId, sealed: Buffer): Promise<void> {
     await nextTurn();
+    const chunk = this.#chunkOf(id, sealed);
     let stored = 0;
     // Else it was dropped meanwhile.
     if (this.#waiting.get(id) === sealed) {
       this.#waiting.delete(id);
       this.#counts.puts++;
-      const nodes = this.#nodesOf(id);
-      stored = await this.#store(id, sealed, new Map(nodes.map((node, index) => [node, index])));
+      const nodes = this.#nodesOf(id).map((node, index) => ({ node, index }));
+      stored = await this.#store(chunk, sealed, nodes, 'store');
     }
-    await this.#leases.settle(this.#chunkOf(id, sealed), stored >= this.#shape.dataShards);
+    await this.#leases.settle(chunk, stored >= this.#shape.dataShards);
   }
 
   /** How many nodes took their shard. */
-  async #store(id: ChunkId, sealed: Buffer, indexes: Map<CacheNode, number>): Promise<number> {
-    const key = shardKey(id, this.#shape);
-    const shards = makeShards({ id, ...this.#shape }, sealed);
-    const writes = [...indexes]
-      .filter(([node]) => node.takesWrites)
-      .map(([node, index]) => {
+  async #store(
+    chunk: ShardedChunk,
+    sealed: Buffer,
+    shardNodes: readonly ShardNode[],
+    how: 'store' | 'repair',
+  ): Promise<number> {
+    const key = shardKey(chunk.id, chunk);
+    const shards = makeShards(chunk, sealed);
+    const writes = shardNodes
+      .filter(({ node }) => node.takesWrites)
+      .map(({ node, index }) => {
         const { header, payload } = shards[index]!;
-        return node.store(key, [header, payload], writeTimeoutMs);
+        return node[how](key, [header, payload], writeTimeoutMs);
       });
     const stored = await Promise.all(writes);
     return stored.filter(isStored => isStored).length;
@@ -270,20 +287,30 @@ export class FleetSource implements ChunkSource {
     // Which shard such a node has is not known, so neither is which one is missing.
     if (findings.includes('late') || this.#closed) return;
     const held = findings.map(finding => (isShard(finding) ? finding.index : undefined));
-    const indexes = new Map<CacheNode, number>();
+    const lacking: ShardNode[] = [];
     for (const [at, index] of assignShards(held, this.#shape).entries()) {
+      const node = nodes[at]!;
       const isHere = !isUnknown(findings[at]) && held[at] !== index;
-      if (isHere && nodes[at]!.takesWrites) indexes.set(nodes[at]!, index);
+      if (isHere && node.takesRepairs) lacking.push({ node, index });
     }
-    if (indexes.size === 0 || this.#repairing === repairsAtOnceMax) return;
+    if (lacking.length === 0 || this.#repairing === repairsAtOnceMax) return;
     this.#repairing++;
-    this.#counts.repairs++;
     try {
-      await nextTurn();
-      await this.#store(chunk.id, sealed, indexes);
+      await this.#repair(chunk, sealed, lacking);
     } finally {
       this.#repairing--;
     }
+  }
+
+  /** Many workers find at once what is lacking, most of all at a new node: one of them stores it. */
+  async #repair(chunk: ShardedChunk, sealed: Buffer, lacking: ShardNode[]): Promise<void> {
+    const key = repairKey(chunk.id, chunk);
+    const note = { lifetimeSeconds: repairNoteSeconds, timeoutMs: this.#waitMaxMs };
+    const answers = await Promise.all(lacking.map(({ node }) => node.note(key, note)));
+    const own = lacking.filter((_, at) => answers[at] === 'noted');
+    if (own.length === 0) return;
+    this.#counts.repairs++;
+    await this.#store(chunk, sealed, own, 'repair');
   }
 
   /** Keeps track of work that nobody waits for but close. */

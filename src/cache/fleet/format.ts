@@ -1,6 +1,5 @@
 /** The value and the keys of a shard, version 1, as docs/format/shard.md describes them. */
 
-import { assert } from '../../base/assert.ts';
 import type { ChunkId } from '../../base/digest.ts';
 import type { Shape } from '../../erasure/reed-solomon.ts';
 
@@ -21,17 +20,12 @@ export const checksumAt = 44;
 /** A multiple of 8, so that in memory the payload begins at a whole word if the value does. */
 export const headerSizeBytes = 48;
 
-/** memcached's limit. */
-const keyLengthMax = 250;
-
 /**
  * What a shard of this chunk is found by: printable ASCII without spaces. The index is not in it:
  * docs/format/shard.md says why.
  */
-export function shardKey(id: ChunkId, { dataShards, parityShards }: Shape): string {
-  const key = `imgstore/shard/${version}/${dataShards}+${parityShards}/${id}`;
-  assert(key.length <= keyLengthMax, 'a key is short enough');
-  return key;
+export function shardKey(id: ChunkId, shape: Shape): string {
+  return keyOf('shard', id, shape);
 }
 
 /**
@@ -39,8 +33,14 @@ export function shardKey(id: ChunkId, { dataShards, parityShards }: Shape): stri
  * not make others wait. The value is empty, and nobody reads it.
  */
 export function leaseKey(id: ChunkId, sizeBytes: number, shape: Shape): string {
-  const { dataShards, parityShards } = shape;
-  const key = `imgstore/lease/${version}/${dataShards}+${parityShards}/${id}/${sizeBytes}`;
-  assert(key.length <= keyLengthMax, 'a key is short enough');
-  return key;
+  return `${keyOf('lease', id, shape)}/${sizeBytes}`;
+}
+
+/** Where it is noted, at a node that lacks its shard of this chunk, that somebody stores it again. */
+export function repairKey(id: ChunkId, shape: Shape): string {
+  return keyOf('repair', id, shape);
+}
+
+function keyOf(what: string, id: ChunkId, { dataShards, parityShards }: Shape): string {
+  return `imgstore/${what}/${version}/${dataShards}+${parityShards}/${id}`;
 }

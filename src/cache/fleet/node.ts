@@ -62,6 +62,8 @@ export class CacheNode implements FleetNode {
   readonly domain: string;
   readonly #client: MemcachedClient;
   readonly #breaker: CircuitBreaker;
+  /** Open while it refuses what it is to be given again. */
+  readonly #repairs: CircuitBreaker;
   readonly #log: Log;
   readonly #nowMs: () => number;
   readonly #counts = { asked: 0, answered: 0, absent: 0, failed: 0, stored: 0, refused: 0 };
@@ -75,6 +77,7 @@ export class CacheNode implements FleetNode {
     this.domain = server.domain;
     this.#client = new MemcachedClient({ host: server.host, port: server.port, nowMs, random });
     this.#breaker = new CircuitBreaker({ nowMs, random });
+    this.#repairs = new CircuitBreaker({ nowMs, random, probesInARow: 1 });
     this.#log = log;
     this.#nowMs = nowMs;
   }
@@ -110,6 +113,20 @@ export class CacheNode implements FleetNode {
       this.#counts[outcome]++;
       isStored = outcome === 'stored';
     });
+    return isStored;
+  }
+
+  /** Whether shards that it lacks should be stored again: not while it refuses them, if it is full. */
+  get takesRepairs(): boolean {
+    return this.takesWrites && this.#repairs.passes;
+  }
+
+  /** As `store`, for what it lacks; each attempt costs the encoding of a chunk. */
+  async repair(key: string, value: readonly Buffer[], timeoutMs: number): Promise<boolean> {
+    const end = this.#repairs.begin();
+    if (end === undefined) return false;
+    const isStored = await this.store(key, value, timeoutMs);
+    end(isStored ? 'good' : 'bad');
     return isStored;
   }
 

@@ -204,7 +204,7 @@ test('items above a server’s limit are refused, and counted', async context =>
 
 test('damaged, unknown and foreign shards are counted, passed over and replaced', async context => {
   const fleet = await Fleet.start(context);
-  const [chunk, other] = randomChunks(new Random(6), 2) as [SealedChunk, SealedChunk];
+  const [other, ...chunks] = randomChunks(new Random(6), 8) as [SealedChunk, ...SealedChunk[]];
   const flipped = (value: Buffer, at: number) => {
     const copy = Buffer.from(value);
     copy[at]! ^= 0x10;
@@ -220,6 +220,8 @@ test('damaged, unknown and foreign shards are counted, passed over and replaced'
     ['foreign', () => fleet.value(2, other)],
   ] as const) {
     const source = fleet.open();
+    // What was repaired just now is not repaired again.
+    const chunk = chunks.pop()!;
     await keep(source, [chunk, other]);
     const right = await fleet.value(2, chunk);
     await fleet.client(2).set(key(chunk.id), [await damage(right)], { timeoutMs });
