@@ -1,38 +1,37 @@
 /**
  * Builds the corpus' images with mmdebstrap and umoci, once per definition and Debian release. An
  * image's folder appears by a rename when it is whole; builders of the same image wait for each
- * other. Layers of the image below are the same blobs.
+ * other. Layers of the image below are the same blobs, and the same files.
  */
 
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
-import { cp, mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { runChecked } from '../../test/support/processes.ts';
+import { Archives } from './archives.ts';
 import {
   bootstrap,
   type DebianArchive,
   debianRelease,
   installPackages,
-  openArchive,
   runScript,
   settle,
 } from './debian.ts';
-import { type ConfigDefinition, definitions, type ImageName } from './definitions.ts';
-import { type LayerSummary, summarizeLayers } from './layout.ts';
+import type { ArchiveDefinition, LayerDefinition } from './definition.ts';
+import { type VersionName, versionDefinition } from './definitions.ts';
+import { type LayerSummary, Layout, summarizeLayers } from './layout.ts';
 import { lockFile } from './lock.ts';
+import { installLocked, lockText } from './npm.ts';
 
 /** Part of every image's key: raised when images come out otherwise for the same definition. */
 const builderVersion = 1;
 
-const umociTimeoutMs = 30 * 60_000;
-
 export interface CorpusImage {
-  name: ImageName;
+  name: VersionName;
   /** An OCI image layout with this one image. */
   layoutDir: string;
-  /** The image's tag in it: its name. */
+  /** The image's tag in it: its name, with a hyphen before the version. */
   tag: string;
   /** `oci:LAYOUT:TAG`, as imgstore and skopeo take it. */
   source: string;
@@ -46,155 +45,135 @@ export function defaultCacheDir(): string {
   return join(caches, 'imgstore-corpus');
 }
 
-export function isImageName(name: string): name is ImageName {
-  return Object.hasOwn(definitions, name);
-}
-
 /** The image from the cache, built first if it is not there. Needs root, as containers do. */
 export async function buildImage(
-  name: ImageName,
+  name: VersionName,
   cacheDir: string = defaultCacheDir(),
   report: Report = () => {},
 ): Promise<CorpusImage> {
-  const dir = join(cacheDir, `${name}-${await imageKey(name)}`);
-  if (!existsSync(dir)) {
-    const { from } = definitions[name];
-    const below = from && (await buildImage(from, cacheDir, report));
-    await mkdir(cacheDir, { recursive: true });
-    await using _ = await lockFile(`${dir}.lock`);
-    if (!existsSync(dir)) await buildInto(dir, name, below, report);
+  await using builder = new CorpusBuilder(cacheDir, report);
+  return await builder.build(name);
+}
+
+/** Builds one image after the other from one state of the archive. */
+export class CorpusBuilder implements AsyncDisposable {
+  readonly #cacheDir: string;
+  readonly #report: Report;
+  readonly #archives: Archives;
+
+  constructor(cacheDir: string, report: Report) {
+    this.#cacheDir = cacheDir;
+    this.#report = report;
+    this.#archives = new Archives(cacheDir);
   }
-  const layers = JSON.parse(readFileSync(join(dir, 'layers.json'), 'utf8')) as LayerSummary[];
-  const layoutDir = join(dir, 'layout');
-  return { name, layoutDir, tag: name, source: `oci:${layoutDir}:${name}`, layers };
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#archives[Symbol.asyncDispose]();
+  }
+
+  /** The image from the cache, built first if it is not there. */
+  async build(name: VersionName): Promise<CorpusImage> {
+    const tag = name.replace(':', '-');
+    const dir = join(this.#cacheDir, `${tag}-${await imageKey(name)}`);
+    if (!existsSync(dir)) {
+      const { from } = versionDefinition(name);
+      const below = from && (await this.build(from));
+      await mkdir(this.#cacheDir, { recursive: true });
+      await using _ = await lockFile(`${dir}.lock`);
+      if (!existsSync(dir)) await this.#buildInto(dir, name, tag, below);
+    }
+    const layers = JSON.parse(readFileSync(join(dir, 'layers.json'), 'utf8')) as LayerSummary[];
+    const layoutDir = join(dir, 'layout');
+    return { name, layoutDir, tag, source: `oci:${layoutDir}:${tag}`, layers };
+  }
+
+  async #buildInto(
+    dir: string,
+    name: VersionName,
+    tag: string,
+    below: CorpusImage | undefined,
+  ): Promise<void> {
+    const { layers, config, withoutTop = 0 } = versionDefinition(name);
+    const work = `${dir}.building`;
+    await rm(work, { recursive: true, force: true });
+    await mkdir(work);
+    this.#report(`${name}: looking at the archive`);
+    const archive = await this.#archives.open(archiveOf(name));
+    const layout = new Layout(join(work, 'layout'), tag, archive.epochSeconds);
+    if (below === undefined) {
+      this.#report(`${name}: installing the base system`);
+      const tarFile = join(work, 'base.tar');
+      await bootstrap(archive, tarFile);
+      await layout.createFromTar(tarFile);
+    } else {
+      await layout.createFrom(below, withoutTop);
+      const bundle = join(work, 'bundle');
+      await layout.unpack(bundle);
+      for (const layer of layers) {
+        await this.#addLayer(name, layer, join(bundle, 'rootfs'), archive);
+        this.#report(`${name}: packing the layer`);
+        await layout.repack(bundle);
+      }
+    }
+    await layout.configure(config);
+    this.#report(`${name}: reading the layers back`);
+    const summaries = await summarizeLayers(layout.dir, below?.layers ?? []);
+    const result = join(work, 'result');
+    await mkdir(result);
+    await writeFile(join(result, 'layers.json'), JSON.stringify(summaries, undefined, 2));
+    await rename(layout.dir, join(result, 'layout'));
+    await rename(result, dir);
+    await rm(work, { recursive: true });
+  }
+
+  async #addLayer(
+    name: VersionName,
+    { packages, npm, script }: LayerDefinition,
+    root: string,
+    archive: DebianArchive,
+  ): Promise<void> {
+    if (packages !== undefined) {
+      this.#report(`${name}: installing ${packages.join(', ')}`);
+      await installPackages(archive, root, packages);
+    }
+    if (npm !== undefined) {
+      this.#report(`${name}: installing what npm/${npm} names`);
+      await installLocked(npm, join(root, 'app'));
+    }
+    if (script !== undefined) {
+      this.#report(`${name}: adding the application`);
+      await runScript(root, script);
+    }
+    await settle(archive, root);
+  }
+}
+
+/** The version and what lies below it, down to the base. */
+function chainOf(name: VersionName) {
+  const definition = versionDefinition(name);
+  const below: ReturnType<typeof versionDefinition>[] =
+    definition.from === undefined ? [] : chainOf(definition.from);
+  return [definition, ...below];
+}
+
+function archiveOf(name: VersionName): ArchiveDefinition {
+  return chainOf(name).at(-1)?.archive ?? {};
 }
 
 /** Of all that goes into the image, but for the day's state of the archive. */
-async function imageKey(name: ImageName): Promise<string> {
-  const chain = [];
-  for (let next: ImageName | undefined = name; next; next = definitions[next].from) {
-    chain.push(definitions[next]);
-  }
+async function imageKey(name: VersionName): Promise<string> {
+  const chain = chainOf(name).map(({ from, layers, config, withoutTop, archive }) => {
+    const locks = layers.flatMap(({ npm }) => (npm === undefined ? [] : [lockText(npm)]));
+    // Undefined fields leave no trace in the key.
+    return {
+      from,
+      layers,
+      config,
+      withoutTop,
+      archive,
+      locks: locks.length > 0 ? locks : undefined,
+    };
+  });
   const key = JSON.stringify([builderVersion, await debianRelease(), chain]);
   return createHash('sha256').update(key).digest('hex').slice(0, 16);
-}
-
-async function buildInto(
-  dir: string,
-  name: ImageName,
-  below: CorpusImage | undefined,
-  report: Report,
-): Promise<void> {
-  const work = `${dir}.building`;
-  await rm(work, { recursive: true, force: true });
-  const layoutDir = join(work, 'layout');
-  report(`${name}: fetching the package lists`);
-  const archive = await openArchive(join(work, 'archive'));
-  const layout = new Layout(layoutDir, name, archive.epochSeconds);
-  if (below === undefined) {
-    report(`${name}: installing the base system`);
-    const tarFile = join(work, 'base.tar');
-    await bootstrap(archive, tarFile);
-    await layout.createFromTar(tarFile);
-  } else {
-    await cp(below.layoutDir, layoutDir, { recursive: true });
-    await addLayers(layout, join(work, 'bundle'), below, archive, report);
-  }
-  await layout.configure(definitions[name].config);
-  report(`${name}: reading the layers back`);
-  const layers = await summarizeLayers(layoutDir, below?.layers ?? []);
-  const result = join(work, 'result');
-  await mkdir(result);
-  await writeFile(join(result, 'layers.json'), JSON.stringify(layers, undefined, 2));
-  await rename(layoutDir, join(result, 'layout'));
-  await rename(result, dir);
-  await rm(work, { recursive: true });
-}
-
-async function addLayers(
-  layout: Layout,
-  bundle: string,
-  below: CorpusImage,
-  archive: DebianArchive,
-  report: Report,
-): Promise<void> {
-  await layout.unpack(below.tag, bundle);
-  const root = join(bundle, 'rootfs');
-  for (const layer of definitions[layout.tag].layers) {
-    if (layer.packages !== undefined) {
-      report(`${layout.tag}: installing ${layer.packages.join(', ')}`);
-      await installPackages(archive, root, layer.packages);
-    }
-    if (layer.script !== undefined) {
-      report(`${layout.tag}: adding the application`);
-      await runScript(root, layer.script);
-    }
-    await settle(archive, root);
-    report(`${layout.tag}: packing the layer`);
-    await layout.repack(bundle);
-  }
-  await layout.remove(below.tag);
-}
-
-/** umoci on one layout. Its times are the archive's, so that equal images are equal bytes. */
-class Layout {
-  readonly dir: string;
-  readonly tag: ImageName;
-  readonly #created: string;
-
-  constructor(dir: string, tag: ImageName, epochSeconds: number) {
-    this.dir = dir;
-    this.tag = tag;
-    this.#created = new Date(epochSeconds * 1000).toISOString();
-  }
-
-  async createFromTar(tarFile: string): Promise<void> {
-    await umoci(['init', '--layout', this.dir]);
-    await umoci(['new', ...this.#image()]);
-    const history = `--history.created=${this.#created}`;
-    await umoci(['raw', 'add-layer', ...this.#image(), history, tarFile]);
-  }
-
-  async unpack(tag: string, bundle: string): Promise<void> {
-    await umoci(['unpack', '--image', `${this.dir}:${tag}`, bundle]);
-  }
-
-  /** Adds what has changed in the bundle since it was unpacked or last repacked as a layer. */
-  async repack(bundle: string): Promise<void> {
-    const history = `--history.created=${this.#created}`;
-    await umoci(['repack', ...this.#image(), history, '--refresh-bundle', bundle]);
-  }
-
-  async configure(config: ConfigDefinition): Promise<void> {
-    const lists = {
-      entrypoint: config.entrypoint,
-      cmd: config.cmd,
-      env: config.env,
-      exposedports: config.exposedPorts,
-    };
-    const cleared = ['entrypoint', 'cmd'] as const;
-    const args = [
-      `--created=${this.#created}`,
-      ...cleared.filter(name => lists[name] !== undefined).map(name => `--clear=config.${name}`),
-      ...Object.entries(lists).flatMap(([name, values]) =>
-        (values ?? []).map(value => `--config.${name}=${value}`),
-      ),
-      ...(config.user === undefined ? [] : [`--config.user=${config.user}`]),
-      ...(config.workingDir === undefined ? [] : [`--config.workingdir=${config.workingDir}`]),
-    ];
-    await umoci(['config', ...this.#image(), '--no-history', ...args]);
-    await umoci(['gc', '--layout', this.dir]);
-  }
-
-  async remove(tag: string): Promise<void> {
-    await umoci(['rm', '--image', `${this.dir}:${tag}`]);
-  }
-
-  #image(): string[] {
-    return ['--image', `${this.dir}:${this.tag}`];
-  }
-}
-
-async function umoci(args: readonly string[]): Promise<void> {
-  await runChecked('umoci', args, { timeoutMs: umociTimeoutMs });
 }

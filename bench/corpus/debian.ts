@@ -10,6 +10,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { runChecked } from '../../test/support/processes.ts';
+import type { ArchiveDefinition } from './definition.ts';
 
 const keyring = '/usr/share/keyrings/debian-archive-keyring.gpg';
 const packagesTimeoutMs = 30 * 60_000;
@@ -22,6 +23,8 @@ export interface DebianArchive {
   /** apt.conf and sources.list for use outside of the images. */
   configFile: string;
   sourcesFile: string;
+  /** Packages that have been fetched for one image stay for the next. */
+  packagesDir: string;
 }
 
 /** `bookworm amd64`: what images are specific to besides their definition. */
@@ -33,11 +36,17 @@ export async function debianRelease(): Promise<{ codename: string; architecture:
   return { codename, architecture: stdout.trim() };
 }
 
-/** Fetches the archive's indices into `dir`. */
-export async function openArchive(dir: string): Promise<DebianArchive> {
-  const { codename, architecture } = await debianRelease();
+/** Fetches the archive's indices into `dir`; `packagesDir` may be that of other states too. */
+export async function openArchive(
+  dir: string,
+  packagesDir: string,
+  definition: ArchiveDefinition,
+): Promise<DebianArchive> {
+  const { codename: ownCodename, architecture } = await debianRelease();
+  const { codename = ownCodename, updates = true, daysEarlier = 0 } = definition;
   const lists = join(dir, 'lists');
   await mkdir(join(lists, 'partial'), { recursive: true });
+  await mkdir(join(packagesDir, 'partial'), { recursive: true });
   const configFile = join(dir, 'apt.conf');
   await writeFile(
     configFile,
@@ -61,8 +70,21 @@ export async function openArchive(dir: string): Promise<DebianArchive> {
   const env = { ...process.env, APT_CONFIG: configFile };
   await runChecked('apt-get', ['-qq', 'update'], { env, timeoutMs: packagesTimeoutMs });
   const sourcesFile = join(dir, 'sources.list');
-  await writeFile(sourcesFile, await debianSources(env, codename));
-  return { codename, epochSeconds: newestIndexSeconds(lists), configFile, sourcesFile };
+  const sources = (await debianSources(env, ownCodename))
+    .filter(({ release }) => updates || release === ownCodename)
+    .map(({ release, ...rest }) => ({ ...rest, release: release.replace(ownCodename, codename) }));
+  await writeFile(sourcesFile, sources.map(sourceLine).join(''));
+  if (codename !== ownCodename || !updates) {
+    const only = [
+      '-o',
+      `Dir::Etc::SourceList=${sourcesFile}`,
+      '-o',
+      'Dir::Etc::SourceParts=/dev/null',
+    ];
+    await runChecked('apt-get', ['-qq', 'update', ...only], { env, timeoutMs: packagesTimeoutMs });
+  }
+  const epochSeconds = newestIndexSeconds(lists) - daysEarlier * 24 * 60 * 60;
+  return { codename, epochSeconds, configFile, sourcesFile, packagesDir };
 }
 
 /** How this machine reaches the archive. */
@@ -71,19 +93,28 @@ async function machineSettings(): Promise<string[]> {
   return stdout.split('\n').filter(line => /^Acquire::(http|https|Check-)/.test(line));
 }
 
-/** One-line entries of the release itself and its updates, and of no other archive. */
-async function debianSources(env: NodeJS.ProcessEnv, codename: string): Promise<string> {
+interface Source {
+  uri: string;
+  release: string;
+  component: string;
+}
+
+/** Where apt has the release itself and its updates, and no other archive. */
+async function debianSources(env: NodeJS.ProcessEnv, codename: string): Promise<Source[]> {
   const format = '$(CODENAME) $(REPO_URI) $(RELEASE) $(COMPONENT)';
   const filters = ['Created-By: Packages', 'Origin: Debian', '--format', format];
   const { stdout } = await runChecked('apt-get', ['indextargets', ...filters], { env });
-  const signedBy = existsSync(keyring) ? `[signed-by=${keyring}] ` : '';
-  const entries = stdout
-    .split('\n')
+  const sources = [...new Set(stdout.split('\n'))]
     .map(line => line.split(' '))
     .filter(([name]) => name === codename || name?.startsWith(`${codename}-`))
-    .map(([, ...entry]) => `deb ${signedBy}${entry.join(' ')}\n`);
-  if (entries.length === 0) throw new Error(`apt has no source of Debian ${codename}`);
-  return [...new Set(entries)].join('');
+    .map(([, uri = '', release = '', component = '']) => ({ uri, release, component }));
+  if (sources.length === 0) throw new Error(`apt has no source of Debian ${codename}`);
+  return sources;
+}
+
+function sourceLine({ uri, release, component }: Source): string {
+  const signedBy = existsSync(keyring) ? `[signed-by=${keyring}] ` : '';
+  return `deb ${signedBy}${uri} ${release} ${component}\n`;
 }
 
 function newestIndexSeconds(lists: string): number {
@@ -147,11 +178,14 @@ export async function installPackages(
     'DPkg::Chroot-Directory': root,
   };
   const options = Object.entries(places).flatMap(([name, value]) => ['-o', `${name}=${value}`]);
-  await runChecked(
-    'unshare',
-    [...inside(root), 'apt-get', '-qq', '-y', ...options, 'install', ...packages],
-    { env: installEnvironment(archive), timeoutMs: packagesTimeoutMs },
-  );
+  // dpkg, in the image, must see the packages too; the mount ends with the command.
+  const mounted = 'mount --bind "$0" "$1" && shift && exec apt-get "$@"';
+  const fetched = [archive.packagesDir, join(root, 'var/cache/apt/archives')];
+  const install = ['-qq', '-y', ...options, 'install', ...packages];
+  await runChecked('unshare', [...inside(root), 'sh', '-euc', mounted, ...fetched, ...install], {
+    env: installEnvironment(archive),
+    timeoutMs: packagesTimeoutMs,
+  });
   await rm(policy);
 }
 

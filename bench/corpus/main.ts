@@ -1,61 +1,102 @@
-/** `node bench/corpus/main.ts [--out DIR] NAME…`: builds images of the corpus and says what they are. */
+/** `node bench/corpus/main.ts NAME…`: builds images of the corpus and says what they are. */
 
 import { parseArgs } from 'node:util';
 import { runChecked } from '../../test/support/processes.ts';
-import { buildImage, type CorpusImage, defaultCacheDir, isImageName } from './build.ts';
-import { definitions } from './definitions.ts';
+import { CorpusBuilder, type CorpusImage, defaultCacheDir } from './build.ts';
+import {
+  definitions,
+  imageNames,
+  imageOf,
+  isVersionName,
+  type VersionName,
+  versionDefinition,
+  versionsOf,
+} from './definitions.ts';
+import { describeImage, describeImages, describeTried } from './describe.ts';
+import { Trials } from './try.ts';
 
-const usage = `Usage: node bench/corpus/main.ts [--out DIR] NAME…
+const usage = `Usage: node bench/corpus/main.ts [--out DIR] [--hello] NAME[:VERSION]…
+       node bench/corpus/main.ts --list
 
 Builds images from Debian packages, or takes them from ${defaultCacheDir()}.
-With --out, also copies them into the OCI layout DIR, each tagged with its name.
+NAME is its current version, NAME:all are all of its versions, and all is the whole corpus.
 
-Names: ${Object.keys(definitions).join(' ')}
+  --out DIR  also copies them into the OCI layout DIR, each tagged NAME or NAME-VERSION
+  --hello    also starts each once with imgstore, until it has done its first real work
+  --list     says what the versions stand for
+
+Names: ${imageNames.join(' ')}
 `;
 
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
-    options: { out: { type: 'string' }, help: { type: 'boolean' } },
+    options: {
+      out: { type: 'string' },
+      hello: { type: 'boolean' },
+      list: { type: 'boolean' },
+      help: { type: 'boolean' },
+    },
     allowPositionals: true,
   });
-  if (values.help) {
-    process.stdout.write(usage);
+  if (values.help || values.list) {
+    process.stdout.write(values.help ? usage : listing());
     return 0;
   }
-  const names = positionals.filter(isImageName);
-  if (names.length === 0 || names.length < positionals.length) {
+  const names = positionals.map(named);
+  if (names.length === 0 || names.includes(undefined)) {
     process.stderr.write(usage);
     return 2;
   }
-  for (const name of names) {
-    const image = await buildImage(name, undefined, step => process.stderr.write(`${step}\n`));
+  const images: CorpusImage[] = [];
+  const report = (step: string): void => {
+    process.stderr.write(`${step}\n`);
+  };
+  await using trials = values.hello ? new Trials() : undefined;
+  await using builder = new CorpusBuilder(defaultCacheDir(), report);
+  for (const name of new Set(names.flatMap(group => group ?? []))) {
+    const image = await builder.build(name);
     if (values.out !== undefined) {
-      await runChecked('skopeo', ['copy', '--quiet', image.source, `oci:${values.out}:${name}`]);
+      await runChecked('skopeo', [
+        'copy',
+        '--quiet',
+        image.source,
+        `oci:${values.out}:${image.tag}`,
+      ]);
     }
-    process.stdout.write(describe(image));
+    process.stdout.write(describeImage(image));
+    if (trials !== undefined) process.stdout.write(describeTried(await trials.run(image)));
+    images.push(image);
   }
+  if (images.length > 1) process.stdout.write(describeImages(images));
   return 0;
 }
 
-function describe(image: CorpusImage): string {
-  const lines = image.layers.map(layer => {
-    const digest = layer.digest.slice(0, 'sha256:'.length + 12);
-    return `  ${digest} ${megabytes(layer.sizeBytes)} ${megabytes(layer.contentBytes)} ${count(layer.entryCount)}\n`;
+/** What a name on the command line stands for; undefined if for nothing. */
+function named(name: string): VersionName[] | undefined {
+  if (name === 'all') return imageNames.flatMap(versionsOf);
+  if (isVersionName(name)) return [name];
+  const [image = '', version] = name.split(':');
+  return version === 'all' && isVersionName(image) ? versionsOf(imageOf(image)) : undefined;
+}
+
+function listing(): string {
+  const lines = imageNames.flatMap(versionsOf).map(name => {
+    const { stands = `current; hello: ${helloOf(name)}` } = versionDefinition(name);
+    return `${name.padEnd(20)} ${stands}\n`;
   });
-  const sum = (of: 'sizeBytes' | 'contentBytes' | 'entryCount'): number =>
-    image.layers.reduce((total, layer) => total + layer[of], 0);
-  const totals = `${megabytes(sum('sizeBytes'))} ${megabytes(sum('contentBytes'))} ${count(sum('entryCount'))}`;
-  const title = `${'layer'.padEnd(19)}     stored     content   entries`;
-  const total = `  ${'all'.padEnd(19)} ${totals}\n`;
-  return `${image.source}\n  ${title}\n${lines.join('')}${total}`;
+  return lines.join('');
 }
 
-function megabytes(bytes: number): string {
-  return `${(bytes / 1e6).toFixed(1)} MB`.padStart(10);
-}
-
-function count(value: number): string {
-  return String(value).padStart(9);
+function helloOf(name: VersionName): string {
+  const { done } = definitions[imageOf(name)].hello;
+  switch (done.by) {
+    case 'line':
+      return `prints "${done.text}"`;
+    case 'http':
+      return `serves http://127.0.0.1:${done.port}${done.path}`;
+    case 'tcp':
+      return `answers a query on port ${done.port}`;
+  }
 }
 
 process.exitCode = await main().catch((error: Error) => {
