@@ -14,6 +14,7 @@ import { workload as push } from './push.ts';
 import { describeMachine, describeResult } from './report.ts';
 import { workload as s3 } from './s3.ts';
 import { sealWorkload, sparseFileWorkload } from './scripts.ts';
+import { workload as simulate } from './simulate/simulate.ts';
 import { workload as sizes } from './sizes.ts';
 import { workload as start } from './start.ts';
 import { workload } from './workload/workload.ts';
@@ -28,6 +29,7 @@ const workloads: readonly Workload[] = [
   domains,
   sizes,
   erasure,
+  simulate,
   workload,
   sparseFileWorkload,
   sealWorkload,

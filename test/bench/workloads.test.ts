@@ -20,6 +20,7 @@ const workloads = [
   'domains',
   'sizes',
   'erasure',
+  'simulate',
   'workload',
   'sparse-file',
   'seal',
