@@ -3,8 +3,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { MemcachedServerOptions } from '../support/memcached.ts';
-import { swapValues } from '../support/memcached-contents.ts';
+import { parseChunkId } from '../../src/base/digest.ts';
+import { chunkSizeAt, leaseKey } from '../../src/cache/fleet/format.ts';
+import type { MemcachedServer, MemcachedServerOptions } from '../support/memcached.ts';
+import { flush, itemsOf, setItems } from '../support/memcached-contents.ts';
 import type { TcpFault } from '../support/proxies.ts';
 import { type FleetNode, grown, type TierService, TierWorker } from './tiers-world.ts';
 
@@ -15,12 +17,14 @@ const scopes: Readonly<Record<Scope, number>> = { one: 1, two: 2, all: 5 };
 
 /** A way in which nodes are slow, dead, …; it begins when all is well. */
 interface Phase {
-  begin(nodes: readonly FleetNode[]): Promise<unknown>;
+  begin(nodes: readonly FleetNode[], all: readonly FleetNode[]): Promise<unknown>;
   end(nodes: readonly FleetNode[]): Promise<unknown>;
   /** The tier that most chunks come from meanwhile; left out, it may be either. */
   from?: Readonly<Record<Scope, Tier>> | undefined;
   /** What is counted of each node with the fault, which shows that it was met. */
   seen?: 'failed' | 'absent';
+  /** Whether it shows in waits for other workers that bring nothing. */
+  inVain?: true;
 }
 
 /** 4+1: without one node the others have four shards of each chunk, without two they have three. */
@@ -63,9 +67,15 @@ const faults: Readonly<Record<string, Readonly<Record<string, () => Phase>>>> = 
     'flipped bits': () => proxied({ do: 'flip' }),
     garbage: () => ({ ...proxied({ do: 'garbage' }), seen: 'failed' }),
     "other chunks' shards": () => ({
-      begin: nodes => each(nodes, ({ server }) => swapValues(server, 'imgstore/shard/')),
+      begin: nodes => each(nodes, ({ server }) => shiftShards(server)),
       end: async () => {},
       from: withoutThem,
+    }),
+    'leases that nobody has': () => ({
+      begin: (nodes, all) => loseToLeases(nodes, all),
+      end: nodes => each(nodes, ({ server }) => flush(server)),
+      from: { one: 'store', two: 'store', all: 'store' },
+      inVain: true,
     }),
   },
   full: {
@@ -83,8 +93,10 @@ const faults: Readonly<Record<string, Readonly<Record<string, () => Phase>>>> = 
   },
 };
 
-const filesAPhase = 30;
-const filesALook = 10;
+const shape = { dataShards: 4, parityShards: 1 };
+const filesAPhase = 16;
+const filesALook = 8;
+const leaseLifetimeMs = 2000;
 /** Where reads are right, but neither shows yet: other nodes were slow, for this machine is. */
 const triesMax = 5;
 const recoveredWithinMs = 60_000;
@@ -93,13 +105,14 @@ export function testL2(service: () => TierService): void {
   for (const scope of ['one', 'two', 'all'] as const) {
     test(`L2, ${scope} of five nodes`, async context => {
       const worker = await TierWorker.start(context, service(), { shape: '4+1' });
-      await recovered(worker, worker.nodes);
+      await recovered(worker);
       for (const [fault, phases] of Object.entries(faults)) {
         await context.test(fault, async cell => {
           for (const [what, phase] of Object.entries(phases)) {
             const met = await runPhase(worker, scope, phase());
             cell.diagnostic(`${what}: ${met}`);
           }
+          await recovered(worker);
         });
       }
     });
@@ -108,12 +121,12 @@ export function testL2(service: () => TierService): void {
 
 async function runPhase(worker: TierWorker, scope: Scope, phase: Phase): Promise<string> {
   const nodes = worker.nodes.slice(0, scopes[scope]);
-  await phase.begin(nodes);
+  await phase.begin(nodes, worker.nodes);
   const { l2, store, longestMs } = await underFault(worker, nodes, phase, scope).finally(() =>
     phase.end(nodes),
   );
-  const recoveryMs = await recovered(worker, nodes);
-  const waits = `${longestMs.toFixed()} ms at most, well again after ${recoveryMs.toFixed()} ms`;
+  const askedMs = await asked(worker, nodes);
+  const waits = `${longestMs.toFixed()} ms at most, asked again after ${askedMs.toFixed()} ms`;
   return `${l2} from L2, ${store} from L3, ${waits}`;
 }
 
@@ -121,14 +134,16 @@ async function runPhase(worker: TierWorker, scope: Scope, phase: Phase): Promise
 async function underFault(
   worker: TierWorker,
   nodes: readonly FleetNode[],
-  { from, seen }: Phase,
+  { from, seen, inVain }: Phase,
   scope: Scope,
 ) {
   const seenOf = () =>
     Promise.all(nodes.map(node => (seen === undefined ? 0 : worker.nodeCount(node, seen))));
-  const seenBefore = await seenOf();
+  const waits = () => worker.count('imgstore_fleet_leases_in_vain_total');
+  const [seenBefore, waitsBefore] = [await seenOf(), await waits()];
   const isMet = async () =>
-    seen === undefined || (await seenOf()).every((count, i) => count > seenBefore[i]!);
+    (seen === undefined || (await seenOf()).every((count, i) => count > seenBefore[i]!)) &&
+    (inVain === undefined || (await waits()) > waitsBefore);
   for (let tries = 1; ; tries++) {
     const before = await worker.hits();
     const { longestMs } = await worker.load(filesAPhase);
@@ -141,37 +156,56 @@ async function underFault(
   }
 }
 
-/** Reads until nearly all comes from L2 and each of the nodes gives shards again. */
-async function recovered(worker: TierWorker, nodes: readonly FleetNode[]): Promise<number> {
+/** Reads until each of the nodes is asked again. */
+async function asked(worker: TierWorker, nodes: readonly FleetNode[]): Promise<number> {
   const beganMs = performance.now();
-  const given = (counter: string) =>
-    Promise.all(nodes.map(node => worker.nodeCount(node, counter)));
+  const answers = async (node: FleetNode) =>
+    (await worker.nodeCount(node, 'answered')) + (await worker.nodeCount(node, 'absent'));
   for (;;) {
-    assert.ok(performance.now() - beganMs < recoveredWithinMs, `well again\n${worker.log()}`);
-    const [hits, answered, absent] = [
-      await worker.hits(),
-      await given('answered'),
-      await given('absent'),
-    ];
+    const before = await Promise.all(nodes.map(answers));
     await worker.load(filesALook);
-    const [hitsNow, answeredNow, absentNow] = [
-      await worker.hits(),
-      await given('answered'),
-      await given('absent'),
-    ];
-    const missed = grown(hits, hitsNow, 'store');
-    const isGiving = answeredNow.every((count, i) => count > answered[i]!);
-    if (isGiving && missed <= 0.1 * grown(hits, hitsNow, 'l2')) return performance.now() - beganMs;
-    const isAsked = absentNow.every(
-      (count, i) => count + answeredNow[i]! > absent[i]! + answered[i]!,
-    );
-    if (isAsked) await worker.load(worker.service.files.length);
-    else await sleep(200);
+    const after = await Promise.all(nodes.map(answers));
+    if (after.every((count, i) => count > before[i]!)) return performance.now() - beganMs;
+    assert.ok(performance.now() - beganMs < recoveredWithinMs, `asked again\n${worker.log()}`);
+    await sleep(200);
+  }
+}
+
+/** Reads until nearly all comes from L2. */
+async function recovered(worker: TierWorker): Promise<void> {
+  const beganMs = performance.now();
+  for (;;) {
+    const before = await worker.hits();
+    await worker.load(filesALook);
+    const after = await worker.hits();
+    if (grown(before, after, 'store') <= 0.1 * grown(before, after, 'l2')) return;
+    assert.ok(performance.now() - beganMs < recoveredWithinMs, `well again\n${worker.log()}`);
+    await worker.load(worker.service.files.length - filesALook);
   }
 }
 
 function each(nodes: readonly FleetNode[], work: (node: FleetNode) => Promise<unknown>) {
   return Promise.all(nodes.map(work));
+}
+
+/** Each shard's value goes to another chunk's key. */
+async function shiftShards(server: MemcachedServer): Promise<void> {
+  const items = await itemsOf(server, 'imgstore/shard/');
+  const shifted = items.map(({ key }, i) => ({ key, value: items[(i + 1) % items.length]!.value }));
+  await setItems(server, shifted);
+}
+
+/** No node has a shard; for each chunk these say that somebody is about to fetch it. */
+async function loseToLeases(nodes: readonly FleetNode[], all: readonly FleetNode[]): Promise<void> {
+  const shards = await itemsOf(all[0]!.server, 'imgstore/shard/');
+  const leases = shards.map(({ key, value }) => {
+    const id = parseChunkId(key.split('/').at(-1)!);
+    return { key: leaseKey(id, value.readUInt32LE(chunkSizeAt), shape), value: Buffer.alloc(0) };
+  });
+  // What the worker takes for its own leases is over.
+  await sleep(leaseLifetimeMs);
+  await each(all, ({ server }) => flush(server));
+  await each(nodes, ({ server }) => setItems(server, leases));
 }
 
 function proxied(fault: TcpFault): Phase {
@@ -200,6 +234,7 @@ function repeated(happen: (node: FleetNode) => Promise<unknown>): Phase {
       loops = each(nodes, async node => {
         while (!isOver) await happen(node);
       });
+      loops.catch(() => {});
     },
     async end() {
       isOver = true;

@@ -29,7 +29,7 @@ export interface Context {
 }
 
 /** All files together are more than the memory cache: read one after the other, none is in it. */
-const filesSizeMinBytes = memoryCacheSizeMinBytes * 1.5;
+const filesSizeMinBytes = memoryCacheSizeMinBytes * 1.1;
 const readsAtOnce = 4;
 /** Many times what reads wait here while another tier serves; a read that hangs is found by it. */
 export const servedWithinMs = 15_000;
@@ -159,7 +159,6 @@ export class TierWorker {
 
   async mount(): Promise<void> {
     const env = this.#environment;
-    await this.home.runChecked(['daemon', 'start'], { env });
     await this.home.runChecked(['mount', 'app', this.mountPoint], { env });
   }
 
@@ -195,12 +194,16 @@ export class TierWorker {
   }
 
   /** What the daemon counts of one node of the fleet. */
-  async nodeCount(node: FleetNode, counter: string): Promise<number> {
-    const metric = `imgstore_fleet_node_${counter}_total`;
+  nodeCount(node: FleetNode, counter: string): Promise<number> {
+    return this.count(`imgstore_fleet_node_${counter}_total`, `node="${node.name}"`);
+  }
+
+  /** The sum of a metric's values, of those with the label. */
+  async count(metric: string, label = ''): Promise<number> {
     let sum = 0;
     for (const line of (await this.#ask('/metrics')).split('\n')) {
-      if (!line.startsWith(`${metric}{`) || !line.includes(`node="${node.name}"`)) continue;
-      sum += Number(line.split(' ').at(-1));
+      if (!line.startsWith(metric) || !line.includes(label)) continue;
+      if (/^[{ ]/.test(line.slice(metric.length))) sum += Number(line.split(' ').at(-1));
     }
     return sum;
   }

@@ -69,8 +69,10 @@ export class FaultyFolder {
   }
 
   #serve(): void {
+    // Debian's own Python, for Debian's fusepy.
+    const python = '/usr/bin/python3';
     const args = [script, this.source, this.#mountPoint, this.#control];
-    this.#child = spawn('setpriv', ['--pdeathsig', 'KILL', 'python3', ...args], {
+    this.#child = spawn('setpriv', ['--pdeathsig', 'KILL', python, ...args], {
       stdio: ['ignore', 'ignore', 'inherit'],
     });
   }

@@ -3,39 +3,48 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 
-interface Item {
+export interface Item {
   key: string;
   value: Buffer;
 }
 
-/** Gives each of the keys that begin so the value of another one. */
-export async function swapValues(
-  server: { host: string; port: number },
-  prefix: string,
-): Promise<void> {
+interface Server {
+  host: string;
+  port: number;
+}
+
+/** All that have a key that begins so. */
+export async function itemsOf(server: Server, prefix: string): Promise<Item[]> {
   const items: Item[] = [];
   for (const key of await keysOf(server)) {
     const value = key.startsWith(prefix) ? await readValue(server, key) : undefined;
     if (value !== undefined) items.push({ key, value });
   }
-  const pieces = items.flatMap(({ key }, i) => {
-    const { value } = items[(i + 1) % items.length]!;
-    return [Buffer.from(`set ${key} 0 0 ${value.length} noreply\r\n`), value, Buffer.from('\r\n')];
-  });
+  return items;
+}
+
+export async function setItems(server: Server, items: readonly Item[]): Promise<void> {
+  const pieces = items.flatMap(({ key, value }) => [
+    Buffer.from(`set ${key} 0 0 ${value.length} noreply\r\n`),
+    value,
+    Buffer.from('\r\n'),
+  ]);
   await converse(server, Buffer.concat(pieces));
 }
 
-async function keysOf(server: { host: string; port: number }): Promise<string[]> {
+/** It forgets everything. */
+export async function flush(server: Server): Promise<void> {
+  await converse(server, Buffer.from('flush_all\r\n'), 'OK\r\n');
+}
+
+async function keysOf(server: Server): Promise<string[]> {
   const said = await converse(server, Buffer.from('lru_crawler metadump all\r\n'), 'END\r\n');
   return [...said.toString('latin1').matchAll(/^key=(\S+) /gm)].map(([, key]) =>
     decodeURIComponent(key!),
   );
 }
 
-async function readValue(
-  server: { host: string; port: number },
-  key: string,
-): Promise<Buffer | undefined> {
+async function readValue(server: Server, key: string): Promise<Buffer | undefined> {
   const said = await converse(server, Buffer.from(`get ${key}\r\n`), 'END\r\n');
   const line = said.toString('latin1', 0, 1024).split('\r\n', 1)[0]!;
   const sizeBytes = /^VALUE \S+ \d+ (\d+)$/.exec(line)?.[1];
@@ -44,11 +53,7 @@ async function readValue(
 }
 
 /** What it says, up to the end that is named; without one it says nothing. */
-async function converse(
-  { host, port }: { host: string; port: number },
-  words: Buffer,
-  end?: string,
-): Promise<Buffer> {
+async function converse({ host, port }: Server, words: Buffer, end?: string): Promise<Buffer> {
   const socket = connect({ host, port });
   const said: Buffer[] = [];
   try {
