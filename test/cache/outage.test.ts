@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import type { ChunkId } from '../../src/base/digest.ts';
 import { ImgstoreError } from '../../src/base/errors.ts';
 import { Admission } from '../../src/cache/admission.ts';
-import { bounded } from '../../src/cache/bounded.ts';
+import { type BoundedSource, bounded } from '../../src/cache/bounded.ts';
 import type { ChunkSource, GetOptions, SealedHit } from '../../src/cache/chunk-source.ts';
 import { Prefetch, PrefetchShed } from '../../src/cache/prefetch.ts';
 import { EventClock } from '../support/event-clock.ts';
@@ -82,7 +82,7 @@ class World {
   readonly clock: EventClock;
   readonly store: Store;
   readonly admission: Admission;
-  readonly source: ChunkSource;
+  readonly source: BoundedSource;
   readonly lines: string[] = [];
 
   constructor(seed = 1) {
@@ -153,12 +153,15 @@ test('find(1) over an outage: the first read is tried for long, each later one f
 });
 
 test('a thousand impatient readers: what reaches the store in an outage of 60 s', async context => {
-  for (const retriesMs of [15_000, 0]) {
+  for (const [retriesMs, count] of [
+    [15_000, 1000],
+    [0, 200], // as few come through
+  ] as const) {
     const world = new World();
     const { clock, store } = world;
     store.state = 'down';
     store.retriesMs = retriesMs;
-    const readers = Array.from({ length: 1000 }, () => world.readOn(60_000));
+    const readers = Array.from({ length: count }, () => world.readOn(60_000));
     await clock.settle(Promise.all(readers));
     const found = `${store.gets} gets, ${store.requests} requests, ${store.runningMost} at once`;
     context.diagnostic(`gets tried for ${retriesMs} ms: ${found}`);
@@ -167,6 +170,29 @@ test('a thousand impatient readers: what reaches the store in an outage of 60 s'
     assert.ok(store.runningMost <= placesMax, found);
     if (retriesMs > 0) assert.ok(store.gets <= placesMax + 4 * 6, found);
   }
+});
+
+test('an outage can be seen, with who waits, until it has ended', async () => {
+  const { clock, store, source, ...world } = new World();
+  assert.deepEqual([source.outage, source.outages], [undefined, 0]);
+  store.state = 'down';
+  const one = { sizeBytes };
+  await clock.settle(source.get(id, one).catch(() => {}));
+  const waiting = [source.get(id, one), source.get(id, one)].map(get => get.catch(() => {}));
+  await clock.runUntil(clock.nowMs() + 1);
+  const { isRecovering, waiting: waiters, reason, beganMs } = source.outage!;
+  assert.deepEqual([isRecovering, waiters, source.outages], [false, 2, 1]);
+  assert.match(reason, /it is down/);
+  assert.ok(beganMs < clock.nowMs());
+  store.state = 'up';
+  while (source.outage?.isRecovering === false) {
+    await clock.settle(source.get(id, one).catch(() => {}));
+  }
+  assert.equal(source.outage?.waiting, 0);
+  await clock.runUntil(clock.nowMs() + 30_000);
+  await clock.settle(Promise.all(waiting));
+  assert.deepEqual([source.outage, source.outages], [undefined, 1]);
+  assert.equal(world.lines.length, 2);
 });
 
 test('the store is back: reads work within two seconds, few at first', async context => {
