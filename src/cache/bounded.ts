@@ -25,11 +25,23 @@ export interface BoundedOptions {
   time?: Time;
 }
 
+/** Of an outage that has not ended. */
+export interface OutageStats {
+  /** When the first get that failed began. */
+  beganMs: number;
+  /** The tier answers again, and places open one by one. */
+  isRecovering: boolean;
+  /** Gets that wait for the tier to answer. */
+  waiting: number;
+  /** The latest fault, for people. */
+  reason: string;
+}
+
 export function bounded(
   source: ChunkSource,
   admission: Admission,
   options: BoundedOptions = {},
-): ChunkSource {
+): BoundedSource {
   return new BoundedSource(source, admission, options);
 }
 
@@ -62,7 +74,7 @@ const realTime: Time = {
   random: Math.random,
 };
 
-class BoundedSource implements ChunkSource {
+export class BoundedSource implements ChunkSource {
   readonly tier: string;
   readonly #source: ChunkSource;
   readonly #admission: Admission;
@@ -73,6 +85,7 @@ class BoundedSource implements ChunkSource {
   #outage: Outage<Outcome> | undefined;
   #recovery: Recovery | undefined;
   #answeredMs = Number.NEGATIVE_INFINITY;
+  #outages = 0;
   /** Why they wait no longer for a place: they wait for the tier to answer. */
   readonly #outageBegan = new Error('an outage began');
 
@@ -95,6 +108,20 @@ class BoundedSource implements ChunkSource {
       if (outcome?.fault !== undefined) throw outcome.fault.error;
       if (outcome !== undefined) return outcome.hit;
     }
+  }
+
+  /** Outages that have begun. */
+  get outages(): number {
+    return this.#outages;
+  }
+
+  /** Undefined while all is well. */
+  get outage(): OutageStats | undefined {
+    const outage = this.#outage ?? this.#recovery?.outage;
+    if (outage === undefined) return undefined;
+    const { beganMs, waiting, error } = outage;
+    const isRecovering = this.#outage === undefined;
+    return { beganMs, isRecovering, waiting, reason: describeError(error) };
   }
 
   put(id: ChunkId, sealed: Buffer): Promise<void> {
@@ -176,6 +203,7 @@ class BoundedSource implements ChunkSource {
       return;
     }
     if (this.#recovery === undefined) {
+      this.#outages++;
       this.#log('warn', `${capital(this.#what)} does not answer: ${describeError(error)}`);
       const learn = (outcome: Outcome) => this.#learn(outcome);
       this.#outage = new Outage({ beganMs, error, learn, time: this.#time });

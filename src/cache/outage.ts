@@ -68,6 +68,14 @@ export class Outage<V> {
     this.#probeDueMs = this.#afterProbe();
   }
 
+  get error(): ImgstoreError {
+    return this.#error;
+  }
+
+  get waiting(): number {
+    return this.#waiting.size;
+  }
+
   /** The latest error is the one to be told. */
   failed(error: ImgstoreError): void {
     this.#error = error;

@@ -3,6 +3,7 @@
 import { countOf, quantileMs, since } from '../base/histogram.ts';
 import type { TierFigures } from '../cache/metered.ts';
 import type { Figures, MountFigures } from '../daemon/protocol.ts';
+import type { StoreOutage } from '../daemon/stores.ts';
 
 export interface TierRates {
   tier: string;
@@ -48,6 +49,13 @@ export interface Rates {
   tiers: TierRates[];
   mounts: MountRates[];
   nodes: NodeTrouble[];
+  /** Stores that do not answer. */
+  outages: OutageNow[];
+}
+
+export interface OutageNow extends StoreOutage {
+  location: string;
+  waiting: number;
 }
 
 /** Both are of one daemon. What is there only now counts from nothing. */
@@ -63,6 +71,9 @@ export function ratesOf(newer: Figures, older: Figures, intervalSeconds: number)
     tiers: newer.tiers.map(tier => tierRates(tier, tiersBefore.get(tier.tier), intervalSeconds)),
     mounts: newer.mounts.map(mount => mountRates(mount, before.get(mount.id), intervalSeconds)),
     nodes: troubles(newer, older, intervalSeconds),
+    outages: newer.stores.flatMap(({ location, waiting, outage }) =>
+      outage === null ? [] : [{ location, waiting, ...outage }],
+    ),
   };
 }
 

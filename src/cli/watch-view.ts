@@ -2,7 +2,7 @@
 
 import type { Figures } from '../daemon/protocol.ts';
 import { formatBytes, formatCount } from './format.ts';
-import type { MountRates, NodeTrouble, Rates, TierRates } from './watch-rates.ts';
+import type { MountRates, NodeTrouble, OutageNow, Rates, TierRates } from './watch-rates.ts';
 
 /** As many lines as there is room for: mounts that do most come first, the rest is left out. */
 export function picture(figures: Figures, rates: Rates, linesMax: number): string[] {
@@ -15,6 +15,7 @@ export function picture(figures: Figures, rates: Rates, linesMax: number): strin
     `daemon ${status.pid}  ${upSeconds}, ${mounts}, ${memory}`,
     `disk cache  ${formatBytes(diskCache.bytes)} of ${formatBytes(diskCache.sizeMaxBytes)}, ${formatCount(diskCache.entries, 'chunk')}${scanning}`,
     ...(fleet === null ? [] : [fleetLine(fleet.nodes.length, rates.nodes)]),
+    ...rates.outages.map(outageWords),
     '',
     ...tierTable(rates),
   ];
@@ -35,6 +36,7 @@ export function oneLine(rates: Rates): string {
     `memory ${formatRate(rates.lookupsPerSecond)}/s ${percent(rates.memoryShare)}`,
     ...rates.tiers.map(tierWords),
     ...(rates.nodes.length === 0 ? [] : [rates.nodes.map(nodeWords).join(', ')]),
+    ...rates.outages.map(outageWords),
   ].join(' | ');
 }
 
@@ -99,6 +101,11 @@ function nodeWords(trouble: NodeTrouble): string {
     amount(trouble.refusedPerSecond, 'refused/s'),
   ];
   return `${trouble.node} ${words.filter(word => word !== '').join(' ')}`;
+}
+
+function outageWords({ seconds, waiting, isRecovering, reason, location }: OutageNow): string {
+  const state = isRecovering ? 'STORE RECOVERS after' : 'STORE OUT for';
+  return `${state} ${formatDuration(seconds)}, ${formatCount(waiting, 'read')} waiting: ${location}: ${reason}`;
 }
 
 function amount(rate: number, unit: string): string {

@@ -160,25 +160,42 @@ function addNodes(text: MetricsText, nodes: readonly NodeStats[]): void {
 }
 
 function addStores(text: MetricsText, stores: readonly StoreStats[]): void {
+  const each = (value: (store: StoreStats) => number): Sample[] =>
+    stores.map(store => [{ store: store.location }, value(store)]);
   for (const [name, help, value] of [
     [
       'requests',
       'Chunks that the store is being asked for.',
       (store: StoreStats) => store.requests,
     ],
-    ['waiting', 'Reads that wait for their turn to ask it.', (store: StoreStats) => store.waiting],
+    [
+      'waiting',
+      'Reads that wait for their turn to ask it, or for it to answer.',
+      (store: StoreStats) => store.waiting,
+    ],
     [
       'prefetches_waiting',
       'Prefetches that wait for theirs.',
       (store: StoreStats) => store.prefetchesWaiting,
     ],
+    [
+      'outage_seconds',
+      'For how long it has not answered; 0 while all is well.',
+      ({ outage }: StoreStats) => Math.max(outage === null ? 0 : 1, outage?.seconds ?? 0),
+    ],
+    [
+      'recovering',
+      'Whether it answers again after an outage and is asked by few at first.',
+      ({ outage }: StoreStats) => Number(outage?.isRecovering === true),
+    ],
   ] as const) {
-    text.gauges(
-      `imgstore_store_${name}`,
-      help,
-      stores.map(store => [{ store: store.location }, value(store)]),
-    );
+    text.gauges(`imgstore_store_${name}`, help, each(value));
   }
+  text.counters(
+    'imgstore_store_outages_total',
+    'Times that it stopped answering.',
+    each(({ outages }) => outages),
+  );
 }
 
 const readCounts = [

@@ -6,7 +6,7 @@
 import { MiB } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import { Admission } from '../cache/admission.ts';
-import { bounded } from '../cache/bounded.ts';
+import { type BoundedSource, bounded, type OutageStats } from '../cache/bounded.ts';
 import type { ChunkSource } from '../cache/chunk-source.ts';
 import { coalesced } from '../cache/coalesced.ts';
 import { metered, type TierMeter } from '../cache/metered.ts';
@@ -56,19 +56,32 @@ export interface StoresOptions {
   log: Log;
 }
 
-/** Requests to one store, now. */
+/** Requests for chunks to one store, now. */
 export interface StoreStats {
   location: string;
   requests: number;
+  /** For their turn, or for it to answer. */
   waiting: number;
   prefetchesWaiting: number;
+  /** That have begun. */
+  outages: number;
+  /** Null while all is well. */
+  outage: StoreOutage | null;
+}
+
+export interface StoreOutage {
+  seconds: number;
+  /** It answers again, and is asked by few at first. */
+  isRecovering: boolean;
+  /** For people. */
+  reason: string;
 }
 
 export class Stores {
   readonly #options: StoresOptions;
   /** By location. A client of S3 has connections and credentials of its own: one for all mounts. */
   readonly #served = new Map<string, Promise<Served>>();
-  readonly #admissions = new Map<string, Admission>();
+  readonly #origins = new Map<string, { origin: BoundedSource; admission: Admission }>();
 
   constructor(options: StoresOptions) {
     this.#options = options;
@@ -93,12 +106,17 @@ export class Stores {
   }
 
   stats(): StoreStats[] {
-    return [...this.#admissions].map(([location, admission]) => ({
-      location,
-      requests: admission.running,
-      waiting: admission.demandWaiting,
-      prefetchesWaiting: admission.prefetchesWaiting,
-    }));
+    return [...this.#origins].map(([location, { origin, admission }]) => {
+      const { outages, outage } = origin;
+      return {
+        location,
+        requests: admission.running,
+        waiting: admission.demandWaiting + (outage?.waiting ?? 0),
+        prefetchesWaiting: admission.prefetchesWaiting,
+        outages,
+        outage: outage === undefined ? null : describeOutage(outage),
+      };
+    });
   }
 
   async #serve(location: string): Promise<Served> {
@@ -112,9 +130,9 @@ export class Stores {
       prefetchAtOnceMax: storePrefetchesMax,
       prefetchWaitingMax: storePrefetchesWaitingMax,
     });
-    this.#admissions.set(location, admission);
     const what = `the store ${roots.store.location}`;
     const origin = bounded(verified(storeSource(roots)), admission, { log, what });
+    this.#origins.set(location, { origin, admission });
     const store = metered(origin, storeMeter);
     const tiers = coalesced(tiered([...caches, store], { log }));
     const reader = new ChunkReader(tiers, decoded, { chunksInFlightMax });
@@ -125,4 +143,9 @@ export class Stores {
       prefetchMaxBytes: Math.min(prefetchMaxBytes, decoded.sizeMaxBytes * prefetchMaxOfMemory),
     };
   }
+}
+
+function describeOutage({ beganMs, isRecovering, reason }: OutageStats): StoreOutage {
+  const seconds = Math.round((performance.now() - beganMs) / 1000);
+  return { seconds, isRecovering, reason };
 }

@@ -117,6 +117,19 @@ test('a line for logs names tiers, nodes in trouble and reads that failed', () =
   assert.match(line, /\| store 0\/s - \| b open, c 2\.0 wrong\/s$/);
 });
 
+test('a store that does not answer is said', () => {
+  const [newer, older] = twoFigures();
+  const store = { location: 's3://b', requests: 0, waiting: 3, prefetchesWaiting: 0, outages: 1 };
+  const outage = { seconds: 75, isRecovering: false, reason: 'it refuses connections' };
+  newer.stores = [{ ...store, outage }];
+  const rates = ratesOf(newer, older, 1);
+  const words = 'STORE OUT for 1 min, 3 reads waiting: s3://b: it refuses connections';
+  assert.ok(picture(newer, rates, 20).includes(words));
+  assert.ok(oneLine(rates).endsWith(` | ${words}`));
+  newer.stores = [{ ...store, outage: null }];
+  assert.deepEqual(ratesOf(newer, older, 1).outages, []);
+});
+
 test('a screen is drawn in its place, and leaves the cursor as it was', () => {
   let written = '';
   const write = (text: string) => {
