@@ -10,6 +10,7 @@ export type Sample<V = number> = readonly [labels: Labels, value: V];
 
 /** Prometheus' unit of time is the second. */
 const upperBounds = [...bucketBoundsMs.map(boundMs => String(boundMs / 1000)), '+Inf'];
+const bucketLabels = upperBounds.map(bound => `le="${bound}"`);
 
 export class MetricsText {
   readonly #lines: string[] = [];
@@ -35,13 +36,16 @@ export class MetricsText {
   histograms(name: string, help: string, samples: Iterable<Sample<HistogramFigures>>): void {
     this.#head(name, 'histogram', help);
     for (const [labels, { counts, sumMs }] of samples) {
+      // A bucket at a time from their labels would take three times as long.
+      const text = labelText(labels);
+      const start = text === '' ? `${name}_bucket{` : `${name}_bucket{${text},`;
       let cumulative = 0;
-      for (const [bucket, le] of upperBounds.entries()) {
+      for (const [bucket, le] of bucketLabels.entries()) {
         cumulative += counts[bucket]!;
-        this.#sample(`${name}_bucket`, { ...labels, le }, cumulative);
+        this.#lines.push(`${start}${le}} ${cumulative}`);
       }
-      this.#sample(`${name}_sum`, labels, sumMs / 1000);
-      this.#sample(`${name}_count`, labels, cumulative);
+      this.#sample(`${name}_sum`, text, sumMs / 1000);
+      this.#sample(`${name}_count`, text, cumulative);
     }
   }
 
@@ -51,18 +55,21 @@ export class MetricsText {
 
   #family(name: string, type: string, help: string, samples: Iterable<Sample>): void {
     this.#head(name, type, help);
-    for (const [labels, value] of samples) this.#sample(name, labels, value);
+    for (const [labels, value] of samples) this.#sample(name, labelText(labels), value);
   }
 
   #head(name: string, type: string, help: string): void {
     this.#lines.push(`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`);
   }
 
-  #sample(name: string, labels: Labels, value: number): void {
-    const pairs = Object.entries(labels).map(([label, text]) => `${label}="${escapeLabel(text)}"`);
-    const suffix = pairs.length === 0 ? '' : `{${pairs.join()}}`;
-    this.#lines.push(`${name}${suffix} ${value}`);
+  #sample(name: string, labels: string, value: number): void {
+    this.#lines.push(labels === '' ? `${name} ${value}` : `${name}{${labels}} ${value}`);
   }
+}
+
+function labelText(labels: Labels): string {
+  const pairs = Object.entries(labels).map(([label, text]) => `${label}="${escapeLabel(text)}"`);
+  return pairs.join();
 }
 
 function escapeLabel(text: string): string {

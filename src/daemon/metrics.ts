@@ -128,6 +128,7 @@ function addFleet(text: MetricsText, fleet: FleetStats): void {
     'Reads that wait for another worker.',
     fleet.leasesWaiting,
   );
+  text.gauge('imgstore_fleet_repairing', 'Chunks whose shards are stored again.', fleet.repairing);
   text.gauge('imgstore_fleet_pending_bytes', 'Chunks that wait to be stored.', fleet.pendingBytes);
 }
 
