@@ -53,8 +53,6 @@ const requestsMax = 1024;
 /** Of values that were sent or may come. */
 const requestBytesMax = 64 * MiB;
 const connectTimeoutMs = 2000;
-/** Timers are some ms late when all is well. */
-const latenessMinMs = 5;
 /** A connection on which an answer takes so long, well beyond any time-out, is given up. */
 const answerAgeMaxMs = 5000;
 const reconnectBackOff: BackOff = { waitFirstMs: 100, waitMaxMs: 5000 };
@@ -293,13 +291,16 @@ export class MemcachedClient {
     request.settle(request.answer!);
   }
 
-  /** The time for which this process was late to look is not the server's: once it is given back. */
+  /**
+   * The time for which this process was late to look is not the server's: once it is given back. Even
+   * if the timer is in time, the answer may have come while nobody looked: sockets are read after timers.
+   */
   #expire(connection: Connection, request: Request): void {
     const { timeoutMs } = request;
-    const lateMs = Math.min(this.#nowMs() - request.sentMs - timeoutMs, timeoutMs);
-    if (lateMs >= latenessMinMs && !request.extended) {
+    if (!request.extended) {
       request.extended = true;
-      request.timer = setTimeout(() => this.#expire(connection, request), lateMs);
+      const lateMs = Math.min(this.#nowMs() - request.sentMs - timeoutMs, timeoutMs);
+      request.timer = setTimeout(() => this.#expire(connection, request), Math.max(lateMs, 1));
       return;
     }
     request.settle(this.#fault(`no answer within ${timeoutMs} ms`));
