@@ -9,6 +9,7 @@ import { workload as domains } from './domains.ts';
 import { workload as erasure } from './erasure.ts';
 import { workload as exec } from './exec.ts';
 import { loadAverage, type Result, type Workload } from './harness.ts';
+import { workload as l1 } from './l1.ts';
 import { workload as mount } from './mount.ts';
 import { workload as push } from './push.ts';
 import { describeMachine, describeResult } from './report.ts';
@@ -29,6 +30,7 @@ const workloads: readonly Workload[] = [
   domains,
   sizes,
   erasure,
+  l1,
   simulate,
   workload,
   sparseFileWorkload,

@@ -20,6 +20,7 @@ const workloads = [
   'domains',
   'sizes',
   'erasure',
+  'l1',
   'simulate',
   'workload',
   'sparse-file',
@@ -97,6 +98,13 @@ const checks: Record<string, (result: Result) => void> = {
     );
     assert.ok(never.length > 0);
     for (const row of never) assert.equal(row.p50, 0, row.what);
+  },
+  l1(result) {
+    const rate = (policy: string) => rowOf(result, `${policy}, byte hit rate`).p50;
+    // Of many traces and sizes, and the same on every machine.
+    assert.ok(rate('LRU') + 5 < rate('imgstore') && rate('SLRU') < rate('imgstore'));
+    assert.ok(rate('imgstore') < rate('Belady') && rate('Belady') < 100);
+    assert.ok(Math.abs(rate('imgstore') - rate('S3-FIFO')) < 1);
   },
   sizes(result) {
     const held = rowOf(result, 'files of 3 and more, in images').p50;
