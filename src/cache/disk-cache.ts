@@ -35,6 +35,8 @@ export interface DiskCacheStats {
   declined: number;
   evicted: number;
   scanning: boolean;
+  /** The latest write failed: meanwhile nothing new is kept. */
+  failing: boolean;
 }
 
 /** Of the four threads that Node has for files, half are left to reads. */
@@ -156,6 +158,7 @@ export class DiskCache implements ChunkSource {
       declined: this.#declined,
       evicted: this.#evicted,
       scanning: this.#scanning,
+      failing: this.#failing,
     };
   }
 

@@ -11,9 +11,10 @@ export function picture(figures: Figures, rates: Rates, linesMax: number): strin
   const mounts = formatCount(status.mounts, 'mount');
   const memory = `${formatBytes(status.memoryBytes)} of memory`;
   const scanning = diskCache.scanning ? ', still looking up what it holds' : '';
+  const failing = diskCache.failing ? ', KEEPS NOTHING NEW: see the log' : '';
   const lines = [
     `daemon ${status.pid}  ${upSeconds}, ${mounts}, ${memory}`,
-    `disk cache  ${formatBytes(diskCache.bytes)} of ${formatBytes(diskCache.sizeMaxBytes)}, ${formatCount(diskCache.entries, 'chunk')}${scanning}`,
+    `disk cache  ${formatBytes(diskCache.bytes)} of ${formatBytes(diskCache.sizeMaxBytes)}, ${formatCount(diskCache.entries, 'chunk')}${scanning}${failing}`,
     ...(fleet === null ? [] : [fleetLine(fleet.nodes.length, rates.nodes)]),
     ...rates.outages.map(outageWords),
     '',

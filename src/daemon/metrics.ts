@@ -86,13 +86,18 @@ function addDiskCache(text: MetricsText, stats: DiskCacheStats): void {
   );
   text.counter(
     'imgstore_disk_cache_declined_total',
-    'Chunks not kept: too many at once, the disk failed, or the scan was under way.',
+    'Chunks not kept: too many at once, the disk failed, or the scan takes long.',
     stats.declined,
   );
   text.gauge(
     'imgstore_disk_cache_scanning',
     'Whether what earlier daemons left is still being looked up.',
     Number(stats.scanning),
+  );
+  text.gauge(
+    'imgstore_disk_cache_failing',
+    'Whether the disk takes no chunks: it is full, read-only or broken.',
+    Number(stats.failing),
   );
 }
 

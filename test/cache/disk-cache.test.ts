@@ -84,6 +84,7 @@ test('chunks survive a restart; copies from the disk are not called verified', a
     declined: 0,
     evicted: 0,
     scanning: false,
+    failing: false,
   });
   for (const { id, sealed } of chunks) {
     const hit = await cache.get(id, { sizeBytes: sealed.length });
