@@ -16,6 +16,7 @@ import type { Log } from '../base/log.ts';
 import { type CachedFile, CacheFolder } from './cache-folder.ts';
 import { CacheIndex } from './cache-index.ts';
 import type { ChunkSource, GetOptions, SealedHit } from './chunk-source.ts';
+import { Overdue } from './overdue.ts';
 
 export interface DiskCacheOptions {
   folder: string;
@@ -71,10 +72,9 @@ export class DiskCache implements ChunkSource {
   readonly #writing = new Map<ChunkId, Buffer>();
   /** What was written while the scan was under way; it comes after what the scan finds. */
   readonly #early = new Map<ChunkId, number>();
+  readonly #overdue = new Overdue(readWaitMaxMs);
   readonly #background = new Set<Promise<void>>();
   #earlyBytes = 0;
-  /** Reads that were given up and have not ended yet. */
-  #overdue = 0;
   #pendingBytes = 0;
   #touching = 0;
   #declined = 0;
@@ -163,36 +163,19 @@ export class DiskCache implements ChunkSource {
   }
 
   async #read(id: ChunkId, sizeBytes: number): Promise<Buffer | 'absent' | 'short'> {
-    const what = `Cannot read chunk ${id} from the cache ${this.#location}`;
-    const overdue = () => {
-      return new ImgstoreError('IO', `${what}: the disk has not answered for ${readWaitMaxMs} ms`);
-    };
+    const what = () => `Cannot read chunk ${id} from the cache ${this.#location}`;
+    const late = `the disk has not answered for ${readWaitMaxMs} ms`;
+    const fault = () => new ImgstoreError('IO', `${what()}: ${late}`);
     // One that waits for ever holds one of the few threads that Node has for files.
-    if (this.#overdue > 0) throw overdue();
-    const { promise, resolve, reject } = Promise.withResolvers<Buffer | 'absent' | 'short'>();
-    let late = false;
-    const timer = setTimeout(() => {
-      late = true;
-      this.#overdue++;
-      reject(overdue());
-    }, readWaitMaxMs);
-    const ended = () => {
-      clearTimeout(timer);
-      if (late) this.#overdue--;
-    };
-    this.#folder.read(id, sizeBytes).then(
-      sealed => {
-        ended();
-        resolve(sealed);
-      },
-      async (error: unknown) => {
-        ended();
-        // Gone, so that the next offer is taken and mends it.
-        if (damageErrnos.includes(errnoOf(error))) await this.drop(id);
-        reject(ioError(what, error));
-      },
-    );
-    return promise;
+    if (this.#overdue.count > 0) throw fault();
+    try {
+      return await this.#overdue.watch(this.#folder.read(id, sizeBytes), fault);
+    } catch (error) {
+      if (error instanceof ImgstoreError) throw error;
+      // Gone, so that the next offer is taken and mends it.
+      if (damageErrnos.includes(errnoOf(error))) await this.drop(id);
+      throw ioError(what(), error);
+    }
   }
 
   async #write(id: ChunkId, sealed: Buffer): Promise<void> {

@@ -18,6 +18,8 @@ import { cacheWritesPendingMaxBytes, diskCacheSizeMinBytes } from '../../src/bas
 import { DiskCache, type DiskCacheOptions } from '../../src/cache/disk-cache.ts';
 import { testChunkSource } from '../contract/chunk-source.ts';
 import { isFault } from '../contract/object-store.ts';
+import { FaultyFolder } from '../support/faulty-folder.ts';
+import { waitUntil } from '../support/poll.ts';
 import { runChecked, startCommand } from '../support/processes.ts';
 import { Random } from '../support/random.ts';
 import { assertSameBytes } from '../support/same-bytes.ts';
@@ -350,6 +352,28 @@ test('a file that the disk cannot read any more is forgotten, and the next offer
   await keep(cache, [chunk!]);
   assert.ok(await has(cache, chunk!));
   assert.ok(await has(cache, other!));
+});
+
+test('a disk that does not answer is given up after a second, then at once until it does', async context => {
+  const folder = temporaryFolder(context);
+  const disk = await FaultyFolder.start(join(folder, 'disk'), join(folder, 'cache'));
+  try {
+    const { cache } = await openCache(context, join(folder, 'cache'));
+    const chunks = sealedChunks(new Random(1), 3);
+    await keep(cache, chunks);
+    disk.fault = { do: 'hang' };
+    const silent = isFault('IO', /the disk has not answered for 1000 ms/);
+    await assert.rejects(has(cache, chunks[0]!), silent);
+    const startedMs = performance.now();
+    for (let i = 0; i < 20; i++) await assert.rejects(has(cache, chunks[1]!), silent);
+    assert.ok(performance.now() - startedMs < 700, 'twenty would take twenty seconds');
+    disk.fault = undefined;
+    const works = () => has(cache, chunks[2]!).catch(() => false);
+    await waitUntil('the disk is asked again', works);
+    for (const chunk of chunks) assert.ok(await has(cache, chunk));
+  } finally {
+    await disk.close();
+  }
 });
 
 test('a cache whose folder cannot be made keeps nothing and fails nothing', async context => {
