@@ -74,6 +74,28 @@ test('values of all sizes, in parts, overwritten, deleted', async context => {
   }
 });
 
+test('a key is added once, until it is deleted or its time is over', async context => {
+  const { client } = await openReal(context);
+  const note = { lifetimeSeconds: 2, timeoutMs };
+  const add = (key: string) => client.add(key, note);
+  assert.deepEqual(await Promise.all(['a', 'a', 'b', 'a'].map(add)), [
+    'stored',
+    'taken',
+    'stored',
+    'taken',
+  ]);
+  assert.equal(((await client.get('a', read)) as Buffer).length, 0);
+  await client.delete('a', { timeoutMs });
+  assert.equal(await add('a'), 'stored');
+  await client.set('c', [Buffer.alloc(5)], { timeoutMs });
+  assert.equal(await add('c'), 'taken');
+  const startedMs = performance.now();
+  await client.add('d', { lifetimeSeconds: 1, timeoutMs });
+  while ((await add('d')) === 'taken') await sleep(20);
+  // The server's clock goes by whole seconds.
+  assert.ok(performance.now() - startedMs < 5000);
+});
+
 test('many at once, on one connection, each with its own answer', async context => {
   const { client } = await openReal(context);
   const random = new Random(2);
@@ -234,6 +256,7 @@ const lies: Record<string, (opaque: string) => string> = {
   'the token of another request': opaque => `VA 1 O${Number(opaque) + 1}\r\nx\r\n`,
   'no token': () => 'VA 1\r\nx\r\n',
   'an answer to a write': opaque => `HD O${opaque}\r\n`,
+  'a refusal of a write': opaque => `NS O${opaque}\r\n`,
   'two answers': opaque => `EN O${opaque}\r\nEN O${opaque}\r\nEN O${opaque}\r\n`,
   'random bytes': () => new Random(3).bytes(5000).toString('latin1'),
 };

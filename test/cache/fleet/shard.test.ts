@@ -4,7 +4,13 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { crc32 } from 'node:zlib';
 import { type ChunkId, sha256Hex } from '../../../src/base/digest.ts';
-import { checksumAt, headerSizeBytes, shardKey } from '../../../src/cache/fleet/format.ts';
+import {
+  checksumAt,
+  headerSizeBytes,
+  leaseKey,
+  repairKey,
+  shardKey,
+} from '../../../src/cache/fleet/format.ts';
 import { type FleetNode, Placement } from '../../../src/cache/fleet/placement.ts';
 import {
   assignShards,
@@ -66,6 +72,12 @@ test('keys are short, printable, and of one chunk and shape', () => {
     shardKey(id, { dataShards: 14, parityShards: 1 }),
     shardKey(id, { dataShards: 16, parityShards: 4 }),
     shardKey(other, { dataShards: 4, parityShards: 1 }),
+    leaseKey(id, 1_048_605, { dataShards: 16, parityShards: 4 }),
+    leaseKey(id, 104_860, { dataShards: 16, parityShards: 4 }),
+    leaseKey(id, 104_860, { dataShards: 1, parityShards: 4 }),
+    leaseKey(other, 104_860, { dataShards: 1, parityShards: 4 }),
+    repairKey(id, { dataShards: 16, parityShards: 4 }),
+    repairKey(id, { dataShards: 1, parityShards: 4 }),
   ];
   assert.equal(new Set(keys).size, keys.length);
   for (const key of keys) {
