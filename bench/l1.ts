@@ -4,7 +4,7 @@
  * exact, whatever else the machine does; processor time stands beside them.
  */
 
-import type { ChunkId } from '../src/base/digest.ts';
+import { type ChunkId, sha256Hex } from '../src/base/digest.ts';
 import { CacheIndex } from '../src/cache/cache-index.ts';
 import { type Row, row, type Sample, type Workload } from './harness.ts';
 import { Belady } from './policies/belady.ts';
@@ -53,8 +53,12 @@ export const workload: Workload = {
     rows.push(...restartRows(traces.find(({ name }) => name === 'bursts')!), ...costRows(small));
     return {
       rows,
-      commands: [`traces of ${options.starts} starts of ${options.images} images, seed ${seed}`],
-      notes: [['byte hit rate, %', ...Object.keys(policies)].join(' | '), ...lines],
+      commands: [`node bench/main.ts l1${small ? ' --small' : ''}`],
+      notes: [
+        `Traces are of ${options.starts} starts of ${options.images} images, seed ${seed}.`,
+        ['byte hit rate, %', ...Object.keys(policies)].join(' | '),
+        ...lines,
+      ],
     };
   },
 };
@@ -137,8 +141,7 @@ function costRows(small: boolean): Row[] {
 }
 
 function idOf(n: number): ChunkId {
-  const digits = (Math.imul(n, 0x9e3779b1) >>> 0).toString(16).padStart(8, '0');
-  return Buffer.from(digits.repeat(8), 'latin1').toString('latin1') as ChunkId;
+  return sha256Hex(Buffer.from(`${n}`)) as ChunkId;
 }
 
 function cpuSince(before: NodeJS.CpuUsage): number {
