@@ -124,7 +124,7 @@ class Listener {
     await this.run(['mounts', '--json']);
     await this.run(['daemon', 'status', '--json']);
     const socket = ['--silent', '--unix-socket', join(this.home.home, 'run', 'daemon.sock')];
-    for (const page of ['metrics', 'mounts', 'status']) {
+    for (const page of ['metrics', 'figures', 'mounts', 'status']) {
       this.said.push((await runChecked('curl', [...socket, `http://daemon/${page}`])).stdout);
     }
     await this.run(['umount', 'mnt']);

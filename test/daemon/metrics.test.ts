@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { bucketBoundsMs, Histogram } from '../../src/base/histogram.ts';
 import { silentLog } from '../../src/base/log.ts';
@@ -110,6 +111,35 @@ test('however many mounts there are, so many are listed', () => {
   assert.equal(reads.length, mountsListedMax);
   assert.equal(reads[0]?.labels['mount'], 'm0', 'the oldest');
   assert.equal(samples.find(({ name }) => name === 'imgstore_mounts_unlisted')?.value, 7);
+});
+
+test("the operator's page lists every metric, and its alarms know no other", async () => {
+  const stores = [
+    {
+      location: 's3://bucket',
+      requests: 0,
+      waiting: 0,
+      prefetchesWaiting: 0,
+      outages: 0,
+      outage: null,
+    },
+  ];
+  const text = formatMetrics({ ...(await fleetFigures()), stores, mounts: [idleMount] });
+  const served = [...text.matchAll(/^# TYPE (\w+) /gm)].map(([, name]) => name!);
+  const page = readFileSync(join(import.meta.dirname, '../../docs/operating-caches.md'), 'utf8');
+  const [table, alarms] = page.split('## Alarms');
+  const namesIn = (part: string) =>
+    [...part.matchAll(/imgstore_[a-z0-9_]+/g)].map(([name]) =>
+      name.replace(/_seconds_(bucket|sum|count)$/, '_seconds'),
+    );
+  assert.deepEqual([...new Set(namesIn(table!))].sort(), served.toSorted());
+  const known = new Set(served);
+  const used = namesIn(/```yaml\n((?:.|\n)*?)```/.exec(alarms!)![1]!);
+  assert.ok(used.length > 10);
+  for (const name of used) assert.ok(known.has(name), name);
+  const explained = (alert: string) =>
+    alarms!.includes(`**${alert}`) || alarms!.includes(`${alert}.**`);
+  for (const [, alert] of alarms!.matchAll(/alert: (\w+)/g)) assert.ok(explained(alert!), alert);
 });
 
 test('the daemon serves them on its socket', async context => {
