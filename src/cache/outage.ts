@@ -135,15 +135,20 @@ export class Outage<V> {
 
   /** The tier answered: all who wait should ask anew. */
   release(): void {
-    this.#cancelTimer?.();
-    this.#cancelTimer = undefined;
+    this.#stopTimer();
     for (const waiter of [...this.#waiting]) waiter.release();
   }
 
   /** Aborts probes that are under way and waits for them. */
   async close(reason: Error): Promise<void> {
+    this.#stopTimer();
     for (const abort of this.#probes.values()) abort.abort(reason);
     await Promise.all(this.#probes.keys());
+  }
+
+  #stopTimer(): void {
+    this.#cancelTimer?.();
+    this.#cancelTimer = undefined;
   }
 
   #probeIfDue(): void {

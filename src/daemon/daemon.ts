@@ -181,10 +181,11 @@ export class Daemon implements Control {
 
   /** Unmounts everything, in use or not: whoever closes has decided that. */
   async close(): Promise<void> {
-    const { worker, fuse, diskCache, fleet, tracing } = this.#parts;
+    const { worker, fuse, stores, diskCache, fleet, tracing } = this.#parts;
     try {
       await worker.close({ force: true });
       await closeFuse(fuse, this.#log);
+      await stores.close();
       await diskCache.close();
       await fleet?.close();
       await tracing?.close();

@@ -119,6 +119,11 @@ export class Stores {
     });
   }
 
+  /** Ends what is asked of stores that do not answer. The caches are not closed. */
+  async close(): Promise<void> {
+    await Promise.all([...this.#origins.values()].map(({ origin }) => origin.close()));
+  }
+
   async #serve(location: string): Promise<Served> {
     const { caches, decoded, ownerKeys, storeMeter, log } = this.#options;
     const onTrouble = (message: string) => log('warn', message);

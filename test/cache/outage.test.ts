@@ -395,12 +395,28 @@ test('a get that is given up while it is tried begins no outage, nor does a faul
   assert.match(world.lines[1]!, /answers again/);
 });
 
-test('close ends what is asked, and nothing is asked any more', async () => {
+test('close ends what is asked in an outage, and leaves nothing that would run', async () => {
   const world = new World();
   const { clock, store } = world;
   await world.goDown();
-  await clock.settle(world.read());
-  assert.equal(store.running, 1);
+  const read = await clock.settle(world.read());
+  assert.ok(isOutage(read.error));
+  assert.equal(store.running, 1, 'its probe goes on');
+  const abort = new AbortController();
+  const waiting = world.read({ signal: abort.signal });
+  abort.abort(new Error('unmounted'));
   await clock.settle(world.source.close());
-  assert.equal(store.running, 0);
+  await clock.settle(waiting);
+  assert.deepEqual([store.running, clock.timers], [0, 0]);
+});
+
+test('close while a store recovers leaves nothing that would run', async () => {
+  const world = new World();
+  const { clock, store } = world;
+  await world.goDown();
+  store.state = 'up';
+  assert.equal((await clock.settle(world.read())).error, undefined);
+  assert.equal(clock.timers, 1);
+  await clock.settle(world.source.close());
+  assert.equal(clock.timers, 0);
 });
