@@ -31,10 +31,11 @@ take one by one with what they take together. What imgstore gc would free are th
 name needs, and second copies in roots on their way out; in a folder these are hard links, which
 take no space.
 
-With --watch it shows what the daemon of the home does instead, every second until Ctrl-C: for memory
-and each tier how many chunks it is asked for, how many it has, how long a hit takes, and how many it
-is being asked for now; what each mount reads; nodes of the shared cache that are not well. Where the
-output is no terminal, it is a line every time, and with --json a document a line.`,
+With --watch it shows what the daemon of the home does instead, every second until Ctrl-C: for
+memory and each tier how many chunks it is asked for, how many it has, how long a hit takes, and how
+many it is being asked for now; what each mount reads; nodes of the shared cache that are not well,
+and stores that do not answer. Where the output is no terminal, it is a line every time, and with
+--json a document a line.`,
   options: {
     ...storeOption,
     watch: { type: 'boolean', help: 'show what the daemon does, until Ctrl-C' },
