@@ -31,7 +31,6 @@ export interface Place extends Disposable {
 interface Waiter {
   readonly prefetch: Prefetch | undefined;
   readonly admit: (place: Place) => void;
-  readonly turnAway: (reason: unknown) => void;
 }
 
 export class Admission {
@@ -51,7 +50,7 @@ export class Admission {
     this.#places = options.atOnceMax;
   }
 
-  /** A place when there is one. Errors: the signal's reason, PrefetchShed, that of `turnAway`. */
+  /** A place when there is one. Errors: the signal's reason, PrefetchShed. */
   acquire({ signal, prefetch }: Pick<GetOptions, 'signal' | 'prefetch'>): Promise<Place> {
     if (signal?.aborted) return Promise.reject(signal.reason);
     const unwanted = isUnwanted(prefetch);
@@ -72,15 +71,6 @@ export class Admission {
   /** All places, however few there are now. */
   get atOnceMax(): number {
     return this.#options.atOnceMax;
-  }
-
-  /** All who wait do not any more. */
-  turnAway(reason: unknown): void {
-    for (const queue of [this.#demand, this.#prefetches]) {
-      for (let waiter = queue.first; waiter !== undefined; waiter = queue.first) {
-        waiter.turnAway(reason);
-      }
-    }
   }
 
   /** Places that are held. */
@@ -138,16 +128,15 @@ export class Admission {
       unsubscribe();
       signal?.removeEventListener('abort', onAbort);
     };
-    const onAbort = () => waiter.turnAway(signal!.reason);
+    const onAbort = () => {
+      leave();
+      reject(signal!.reason);
+    };
     const waiter: Waiter = {
       prefetch,
       admit(place) {
         leave();
         resolve(place);
-      },
-      turnAway(reason) {
-        leave();
-        reject(reason);
       },
     };
     if (isUnwanted(prefetch)) {

@@ -12,7 +12,7 @@
 import type { ChunkId } from '../base/digest.ts';
 import { describeError, ImgstoreError } from '../base/errors.ts';
 import { type Log, silentLog } from '../base/log.ts';
-import type { Admission, Place } from './admission.ts';
+import type { Admission } from './admission.ts';
 import type { ChunkSource, GetOptions, SealedHit } from './chunk-source.ts';
 import { Outage, type Time } from './outage.ts';
 import { isUnwanted, PrefetchShed } from './prefetch.ts';
@@ -86,8 +86,6 @@ export class BoundedSource implements ChunkSource {
   #recovery: Recovery | undefined;
   #answeredMs = Number.NEGATIVE_INFINITY;
   #outages = 0;
-  /** Why they wait no longer for a place: they wait for the tier to answer. */
-  readonly #outageBegan = new Error('an outage began');
 
   constructor(source: ChunkSource, admission: Admission, options: BoundedOptions) {
     this.tier = source.tier;
@@ -141,8 +139,9 @@ export class BoundedSource implements ChunkSource {
 
   /** Undefined: to be tried anew, since an outage began meanwhile. */
   async #pass(id: ChunkId, options: GetOptions): Promise<Outcome | undefined> {
-    using place = await this.#place(options);
-    if (place === undefined || this.#outage !== undefined) return undefined;
+    using _place = await this.#admission.acquire(options);
+    // The get that failed gave its place back, and so do all who waited for one, in turn.
+    if (this.#outage !== undefined) return undefined;
     const outcome = await this.#ask(id, options);
     this.#learn(outcome);
     return outcome;
@@ -158,21 +157,12 @@ export class BoundedSource implements ChunkSource {
     if (isUnwanted(options.prefetch)) throw new PrefetchShed(`${this.#what} does not answer`);
     const probe = async (signal: AbortSignal) => {
       // Gets that began before the outage may hold all places for a while.
-      using place = await this.#place({ signal }).catch(() => undefined);
+      using place = await this.#admission.acquire({ signal }).catch(() => undefined);
       if (place === undefined || this.#outage !== outage) return undefined;
       return await this.#ask(id, { ...options, signal });
     };
     const what = `Cannot get chunk ${id} from ${this.#what}`;
     return outage.wait(probe, { what, arrivedMs, signal: options.signal });
-  }
-
-  async #place(options: Pick<GetOptions, 'signal' | 'prefetch'>): Promise<Place | undefined> {
-    try {
-      return await this.#admission.acquire(options);
-    } catch (error) {
-      if (error === this.#outageBegan) return undefined;
-      throw error;
-    }
   }
 
   async #ask(id: ChunkId, options: GetOptions): Promise<Outcome> {
@@ -213,7 +203,6 @@ export class BoundedSource implements ChunkSource {
       this.#outage.failed(error);
       this.#recovery = undefined;
     }
-    this.#admission.turnAway(this.#outageBegan);
     this.#admission.limit(this.#admission.atOnceMax);
   }
 

@@ -11,7 +11,7 @@ interface Asker {
   name: string;
   prefetch: Prefetch | undefined;
   abort: AbortController;
-  state: 'waiting' | 'admitted' | 'left' | 'shed' | 'turned away';
+  state: 'waiting' | 'admitted' | 'left' | 'shed';
   place: Place | undefined;
 }
 
@@ -37,7 +37,8 @@ class Crowd {
       },
       error => {
         if (error instanceof PrefetchShed) asker.state = 'shed';
-        else asker.state = error === abort.signal.reason ? 'left' : 'turned away';
+        else if (error === abort.signal.reason) asker.state = 'left';
+        else throw error;
       },
     );
     return asker;
@@ -114,23 +115,19 @@ test('without room to wait a prefetch is shed at once, and one that is wanted wa
   assert.deepEqual([shed.state, waits.state], ['shed', 'waiting']);
 });
 
-test('all who wait can be turned away, and places can become fewer and more', async () => {
+test('places can become fewer and more', async () => {
   const crowd = new Crowd();
-  const askers = ['a', 'b', 'c', 'd', 'e'].map(name => crowd.ask(name));
-  const prefetch = crowd.ask('p', new Prefetch());
+  const askers = ['a', 'b', 'c', 'd'].map(name => crowd.ask(name));
   await crowd.settle();
-  crowd.admission.turnAway(new Error('closed'));
-  await crowd.settle();
-  assert.deepEqual([askers[4]!.state, prefetch.state], ['turned away', 'turned away']);
   crowd.admission.limit(2);
+  crowd.ask('e');
   crowd.ask('f');
-  crowd.ask('g');
   for (const asker of askers.slice(0, 2)) crowd.release(asker);
   assert.deepEqual(await crowd.settle(), [], 'two run still');
   crowd.release(askers[2]!);
-  assert.deepEqual(await crowd.settle(), ['f']);
+  assert.deepEqual(await crowd.settle(), ['e']);
   crowd.admission.limit(4);
-  assert.deepEqual(await crowd.settle(), ['g']);
+  assert.deepEqual(await crowd.settle(), ['f']);
 });
 
 /** What the rules say of any moment, and of who was admitted since the last one. */
