@@ -74,8 +74,10 @@ export class Fleet {
     return true;
   }
 
+  /** As FleetSource: not if too few of its nodes are up to give it back. */
   put(chunk: ChunkNumber): void {
     const placed = this.#nodesOf(chunk);
+    if (placed.filter(node => this.#up[node]).length < this.#shape.dataShards) return;
     const sizeBytes = this.#shardBytes(chunk);
     for (let slot = 0; slot < this.#slots; slot++) {
       const node = placed[slot]!;

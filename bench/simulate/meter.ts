@@ -15,6 +15,8 @@ export class Meter {
   readonly #reads: Record<Tier, Series> = { l1: new Series(), l2: new Series(), l3: new Series() };
   readonly #fleet = new Series();
   readonly #origin = new Series();
+  /** Requests to the origin that had to wait, as the worker had as many out as it may. */
+  waitedForPlace = 0;
   /** The chunks that were asked for since `markChunks`. */
   readonly #chunks = new Set<number>();
 
@@ -29,6 +31,10 @@ export class Meter {
   askOrigin(chunk: number, atMs: number): void {
     this.#origin.count(Math.floor(atMs / secondMs));
     this.#chunks.add(chunk);
+  }
+
+  waitForPlace(): void {
+    this.waitedForPlace++;
   }
 
   markChunks(): void {

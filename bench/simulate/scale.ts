@@ -32,12 +32,12 @@ export const fullScale: Scale = {
   warmStarts: 250,
   startsPerSecond: 60,
   steady: 30,
-  settle: 10,
+  settle: 5,
   after: 30,
   workerSizesBytes: [128, 256, 512, 1024, 2048, 4096].map(size => size * MiB),
-  workersSampled: 8,
+  workersSampled: 4,
   startsSampled: 4000,
-  fleetStarts: 200_000,
+  fleetStarts: 100_000,
 };
 
 /** Seconds: shows that it works. Its caches never come to rest. */
@@ -64,6 +64,6 @@ export const zipf = 0.9;
 /** The share of starts that go to one of the workers that an image has of its own. */
 export const affinity = 0;
 /** Images that are uploaded again, to starts. */
-export const uploadsPerStart = 0.05;
+export const uploadsPerStart = 0.015;
 /** What L2 holds, to the chunks of all images: also what is uploaded meanwhile. */
 export const fleetShare = 1.25;

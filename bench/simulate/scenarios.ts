@@ -182,6 +182,7 @@ export function describeAftermaths(aftermaths: readonly Aftermath[]): string[] {
   const header = [
     'Requests to the origin, × steady',
     'leases',
+    'worst min',
     ...minutes.map(minute => `min ${minute}`),
     '≤ 1.1 after',
     'worst second',
@@ -196,6 +197,7 @@ export function describeAftermaths(aftermaths: readonly Aftermath[]): string[] {
     return [
       name,
       leases ? 'yes' : 'no',
+      times(Math.max(...factors)),
       ...minutes.map(minute => times(factors[minute - 1]!)),
       steadyAfter === undefined ? 'not in it' : `${steadyAfter} min`,
       String(worstSecond),

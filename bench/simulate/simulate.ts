@@ -8,6 +8,7 @@
 import { GiB, MiB } from '../../src/base/limits.ts';
 import { Random } from '../../test/support/random.ts';
 import type { Row, Workload } from '../harness.ts';
+import type { FleetOptions } from './fleet.ts';
 import type { Shares } from './meter.ts';
 import {
   affinity,
@@ -26,7 +27,7 @@ import { describeRefill, sizeFleet, sizeWorkers } from './sizing-tables.ts';
 import { percent, rate, table } from './tables.ts';
 import { Popularity, World } from './world.ts';
 
-/** Brooker et al., ATC 2023, of a week in production. */
+/** Brooker et al., ATC 2023. */
 const published: Shares = { l1: 0.67, l2: 0.32, l3: 0.0006 };
 
 export interface Simulated {
@@ -63,7 +64,8 @@ function figure(what: string, unit: Row['unit'], value: number): Row {
 export async function simulate(scale: Scale, report: (step: string) => void): Promise<Simulated> {
   report('simulate: images');
   const world = new World(scale);
-  const lines = describeScale(world, scale);
+  const fleet = { nodes, shape, nodeBytes: nodeBytes(world) };
+  const lines = describeScale(world, scale, fleet);
   report('simulate: sizes');
   lines.push('', ...sizeWorkers(world, scale), '', ...sizeFleet(world, scale));
   report('simulate: a steady fleet');
@@ -74,7 +76,7 @@ export async function simulate(scale: Scale, report: (step: string) => void): Pr
     affinity,
     uploadsPerStart,
     leases: true,
-    fleet: { nodes, shape, nodeBytes: nodeBytes(world) },
+    fleet,
   });
   simulation.warm(scale.workers * scale.warmStarts, latestFirst);
   await simulation.run(scale.steady);
@@ -96,7 +98,10 @@ export async function simulate(scale: Scale, report: (step: string) => void): Pr
   const end = simulation.minute;
   await simulation.run(scale.settle);
   lines.push('', ...describeAftermaths(aftermaths));
-  lines.push(`At the end: ${rate(meter.originRate(end, end + scale.settle))} requests a second.`);
+  lines.push(
+    `At the end: ${rate(meter.originRate(end, simulation.minute))} requests a second. Of all, ` +
+      `${meter.waitedForPlace} waited for one of the places that a worker has.`,
+  );
   lines.push('', ...describeRefill(world, scale, steady));
   return { shares, aftermaths, lines };
 }
@@ -106,16 +111,16 @@ function nodeBytes(world: World): number {
   return Math.ceil((world.bytes * parity * fleetShare) / nodes);
 }
 
-function describeScale(world: World, scale: Scale): string[] {
+function describeScale(world: World, scale: Scale, fleet: FleetOptions): string[] {
   const { seed, images, workers, startsPerSecond, workerCacheBytes } = scale;
   const reads = world.reads / images;
-  const ofL2 = (nodeBytes(world) / GiB).toFixed(1);
+  const nodeSize = `${(fleet.nodeBytes / GiB).toFixed(1)} GiB`;
   return [
     `Seed ${seed}. ${images} images, Zipf ${zipf}; ${world.chunks} chunks, ` +
       `${(world.bytes / GiB).toFixed(1)} GiB sealed; a start reads ${reads.toFixed(1)} chunks.`,
     `${workers} workers, ${startsPerSecond} starts a second, affinity ${affinity}, ` +
       `${uploadsPerStart} uploads a start; L1 of ${workerCacheBytes / MiB} MiB each; ` +
-      `L2 of ${nodes} nodes of ${ofL2} GiB, ${shape.dataShards} + ${shape.parityShards}.`,
+      `L2 of ${nodes} nodes of ${nodeSize}, ${shape.dataShards} + ${shape.parityShards}.`,
   ];
 }
 

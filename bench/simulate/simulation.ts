@@ -4,6 +4,7 @@ import { Random } from '../../test/support/random.ts';
 import { Clock } from './clock.ts';
 import { Fleet, type FleetOptions } from './fleet.ts';
 import { Meter } from './meter.ts';
+import { Uploads } from './uploads.ts';
 import { type Surroundings, Worker } from './worker.ts';
 import type { Popularity, World } from './world.ts';
 
@@ -56,6 +57,7 @@ export class Simulation {
   readonly #random: Random;
   readonly #popularity: Popularity;
   readonly #placing: Placing;
+  readonly #uploads: Uploads;
   readonly #around: Surroundings;
 
   constructor(world: World, popularity: Popularity, options: SimulationOptions) {
@@ -64,6 +66,7 @@ export class Simulation {
     this.#popularity = popularity;
     this.#placing = new Placing(popularity, options.workers, options.affinity);
     this.#random = new Random(options.seed);
+    this.#uploads = new Uploads(world, popularity, options.uploadsPerStart, this.#random);
     this.fleet = new Fleet(world, options.fleet);
     this.#around = {
       world,
@@ -88,6 +91,7 @@ export class Simulation {
       this.#workerOf(rank).warm(this.world.readsOf(this.world.imageOfRank(rank)));
     }
     this.fleet.fill(latestFirst);
+    this.#uploads.begin();
   }
 
   set leases(used: boolean) {
@@ -115,12 +119,12 @@ export class Simulation {
   }
 
   #planStart(): void {
-    const { startsPerSecond, uploadsPerStart } = this.options;
+    const { startsPerSecond } = this.options;
     const waitS = -Math.log((this.#random.u32() + 0.5) / 2 ** 32) / startsPerSecond;
     this.#clock.after(1000 * waitS, () => {
       const rank = this.#popularity.next(this.#random);
       const image = this.world.imageOfRank(rank);
-      if (this.#random.chance(uploadsPerStart)) upload(this.world, this.#popularity, this.#random);
+      this.#uploads.next();
       this.#workerOf(rank).start(this.world.readsOf(image));
       this.#planStart();
     });
@@ -129,13 +133,6 @@ export class Simulation {
   #workerOf(rank: number): Worker {
     return this.workers[this.#placing.workerOf(rank, this.#random)]!;
   }
-}
-
-/** Popular images more often, but less so than they are started. */
-export function upload(world: World, popularity: Popularity, random: Random): void {
-  const [started, any] = [popularity.next(random), random.below(world.images)];
-  const rank = Math.round(Math.sqrt((started + 0.5) * (any + 0.5)));
-  world.upload(world.imageOfRank(Math.min(rank, world.images - 1)));
 }
 
 /** Promises that are settled already have then been heeded. */

@@ -17,7 +17,7 @@ const workerSweep = [
 ];
 const fleetSweep = [
   { zipf: 0.8, uploads: [uploadsPerStart] },
-  { zipf, uploads: [0, 0.01, uploadsPerStart, 0.1] },
+  { zipf, uploads: [0, 0.005, uploadsPerStart, 0.05] },
   { zipf: 1, uploads: [uploadsPerStart] },
 ];
 const fleetShares = [0.05, 0.1, 0.25, 0.5, 0.75, 1, fleetShare];

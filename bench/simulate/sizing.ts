@@ -7,7 +7,8 @@
 import { CacheIndex } from '../../src/cache/cache-index.ts';
 import { Random } from '../../test/support/random.ts';
 import { RecencyLists } from './recency.ts';
-import { Placing, upload } from './simulation.ts';
+import { Placing } from './simulation.ts';
+import { Uploads } from './uploads.ts';
 import type { ChunkNumber, Popularity, World } from './world.ts';
 
 export interface WorkerSizing {
@@ -73,10 +74,12 @@ export function storeShares(world: World, popularity: Popularity, sizing: FleetS
   const random = new Random(sizing.seed);
   const caches = sizing.sizesBytes.map(sizeBytes => new ChunkList(world, sizeBytes));
   for (const cache of caches) cache.fill(sizing.latestFirst);
+  const uploads = new Uploads(world, popularity, sizing.uploadsPerStart, random);
+  uploads.begin();
   const misses = caches.map(() => 0);
   let reads = 0;
   for (let start = 0; start < sizing.starts; start++) {
-    if (random.chance(sizing.uploadsPerStart)) upload(world, popularity, random);
+    uploads.next();
     const chunks = world.readsOf(world.imageOfRank(popularity.next(random)));
     reads += chunks.length;
     for (const [at, cache] of caches.entries()) {

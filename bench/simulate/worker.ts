@@ -140,6 +140,7 @@ export class Worker {
 
   async #askOrigin(chunk: ChunkNumber): Promise<void> {
     const { clock, meter, fleet, random } = this.#around;
+    if (this.#admission.running >= admissionOptions.atOnceMax) meter.waitForPlace();
     this.#around.admitting++;
     const place = await this.#admission.acquire({});
     this.#around.admitting--;
