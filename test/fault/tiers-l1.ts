@@ -1,7 +1,7 @@
 /** Faults of the worker's own disk: what a reader meets, and what is seen. */
 
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -27,6 +27,7 @@ const faults: Readonly<Record<string, Readonly<Record<string, Phase>>>> = {
     'no answer': { ...mistreated({ do: 'hang' }), from: 'store' },
   },
   resetting: {
+    'stale handles': { ...mistreated({ do: 'fail', code: 'ESTALE' }), from: 'store' },
     'entries vanish': { begin: vanish, end: vanish, from: 'store' },
   },
   lying: {
@@ -55,7 +56,7 @@ const recoveredWithinMs = 60_000;
 
 export function testL1(service: () => TierService): void {
   test("L1, the worker's disk", async context => {
-    const worker = await TierWorker.start(context, service(), { disk: true });
+    const worker = await TierWorker.start(context, service(), { disk: 'faulty' });
     await recovered(worker);
     for (const [fault, phases] of Object.entries(faults)) {
       await context.test(fault, async cell => {
@@ -132,9 +133,10 @@ async function vanish({ disk }: TierWorker): Promise<void> {
 
 /** Of every other file a bit is another, the rest are cut in half. */
 async function rot({ disk }: TierWorker): Promise<void> {
-  const paths = readdirSync(join(disk!.source, 'v1'), { recursive: true, encoding: 'utf8' })
-    .map(path => join(disk!.source, 'v1', path))
-    .filter(path => statSync(path).isFile());
+  const folder = join(disk!.source, 'v1');
+  const paths = readdirSync(folder)
+    .filter(name => name !== 'tmp')
+    .flatMap(name => readdirSync(join(folder, name)).map(file => join(folder, name, file)));
   for (const [i, path] of paths.entries()) {
     const bytes = readFileSync(path);
     bytes[bytes.length >> 1]! ^= 1;

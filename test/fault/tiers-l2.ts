@@ -1,7 +1,7 @@
 /** Faults of one node of the shared cache, of two, of all five: what a reader meets, and what is seen. */
 
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { suite, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseChunkId } from '../../src/base/digest.ts';
 import { chunkSizeAt, leaseKey } from '../../src/cache/fleet/format.ts';
@@ -21,8 +21,8 @@ interface Phase {
   end(nodes: readonly FleetNode[]): Promise<unknown>;
   /** The tier that most chunks come from meanwhile; left out, it may be either. */
   from?: Readonly<Record<Scope, Tier>> | undefined;
-  /** What is counted of each node with the fault, which shows that it was met. */
-  seen?: 'failed' | 'absent';
+  /** One of these is counted of each node with the fault, which shows that it was met. */
+  seen?: readonly ('failed' | 'absent' | 'stored' | 'refused' | 'wrong')[];
   /** Whether it shows in waits for other workers that bring nothing. */
   inVain?: true;
 }
@@ -32,7 +32,7 @@ const withoutThem = { one: 'l2', two: 'store', all: 'store' } as const;
 
 const faults: Readonly<Record<string, Readonly<Record<string, () => Phase>>>> = {
   slow: {
-    'by 200 ms': () => ({ ...proxied({ do: 'delay', waitMs: 200 }), seen: 'failed' }),
+    'by 200 ms': () => ({ ...proxied({ do: 'delay', waitMs: 200 }), seen: ['failed'] }),
     'by 40 ms, just within the bound': () => ({
       ...proxied({ do: 'delay', waitMs: 40 }),
       from: undefined,
@@ -43,33 +43,35 @@ const faults: Readonly<Record<string, Readonly<Record<string, () => Phase>>>> = 
       begin: nodes => each(nodes, ({ server }) => server.kill()),
       end: nodes => each(nodes, ({ server }) => server.restart()),
       from: withoutThem,
-      seen: 'failed',
+      seen: ['failed'],
     }),
     stopped: () => ({
       begin: nodes => each(nodes, ({ server }) => server.pause()),
       end: nodes => each(nodes, async ({ server }) => server.resume()),
       from: withoutThem,
-      seen: 'failed',
+      seen: ['failed'],
     }),
   },
   resetting: {
-    'every connection': () => ({ ...proxied({ do: 'reset' }), seen: 'failed' }),
+    'every connection': () => ({ ...proxied({ do: 'reset' }), seen: ['failed'] }),
     'now and then': () => ({
       ...repeated(async ({ proxy }) => {
         await proxy.setFault({ do: 'reset' });
         await proxy.setFault(undefined);
         await sleep(25);
       }),
-      seen: 'failed',
+      seen: ['failed'],
     }),
   },
   lying: {
-    'flipped bits': () => proxied({ do: 'flip' }),
-    garbage: () => ({ ...proxied({ do: 'garbage' }), seen: 'failed' }),
+    // Of its framing too: then it is no answer at all.
+    'flipped bits': () => ({ ...proxied({ do: 'flip' }), seen: ['wrong', 'failed'] }),
+    garbage: () => ({ ...proxied({ do: 'garbage' }), seen: ['failed'] }),
     "other chunks' shards": () => ({
       begin: nodes => each(nodes, ({ server }) => shiftShards(server)),
       end: async () => {},
       from: withoutThem,
+      seen: ['wrong'],
     }),
     'leases that nobody has': () => ({
       begin: (nodes, all) => loseToLeases(nodes, all),
@@ -79,8 +81,11 @@ const faults: Readonly<Record<string, Readonly<Record<string, () => Phase>>>> = 
     }),
   },
   full: {
-    'so that it evicts': () => shrunken({ memoryMiB: 2 }),
-    'so that it refuses': () => shrunken({ flags: ['-I', '16k', '-o', 'slab_chunk_max=16'] }),
+    'so that it evicts': () => ({ ...shrunken({ memoryMiB: 2 }), seen: ['absent', 'stored'] }),
+    'so that it refuses': () => ({
+      ...shrunken({ memoryMiB: 2, flags: ['-M'] }),
+      seen: ['refused'],
+    }),
   },
   restarting: {
     'empty each time': () => ({
@@ -96,27 +101,31 @@ const faults: Readonly<Record<string, Readonly<Record<string, () => Phase>>>> = 
 const shape = { dataShards: 4, parityShards: 1 };
 const filesAPhase = 16;
 const filesALook = 8;
+/** Of a breaker, in the metrics. */
+const closed = 0;
 const leaseLifetimeMs = 2000;
-/** Where reads are right, but neither shows yet: other nodes were slow, for this machine is. */
-const triesMax = 5;
-const recoveredWithinMs = 60_000;
+/** Where reads are right, but it does not show yet: other nodes were slow too, for the machine is. */
+const shownWithinMs = 30_000;
+const recoveredWithinMs = 90_000;
 
+/** One after the other: nodes have 50 ms to answer, and this machine few processors. */
 export function testL2(service: () => TierService): void {
-  for (const scope of ['one', 'two', 'all'] as const) {
-    test(`L2, ${scope} of five nodes`, async context => {
-      const worker = await TierWorker.start(context, service(), { shape: '4+1' });
-      await recovered(worker);
-      for (const [fault, phases] of Object.entries(faults)) {
-        await context.test(fault, async cell => {
-          for (const [what, phase] of Object.entries(phases)) {
-            const met = await runPhase(worker, scope, phase());
-            cell.diagnostic(`${what}: ${met}`);
-          }
-          await recovered(worker);
-        });
-      }
-    });
-  }
+  suite('L2, the shared cache', { concurrency: 1 }, () => {
+    for (const scope of ['one', 'two', 'all'] as const) {
+      test(`${scope} of five nodes`, async context => {
+        const worker = await TierWorker.start(context, service(), { shape: '4+1', disk: 'full' });
+        await recovered(worker);
+        for (const [fault, phases] of Object.entries(faults)) {
+          await context.test(fault, async cell => {
+            for (const [what, phase] of Object.entries(phases)) {
+              cell.diagnostic(`${what}: ${await runPhase(worker, scope, phase())}`);
+            }
+            await recovered(worker);
+          });
+        }
+      });
+    }
+  });
 }
 
 async function runPhase(worker: TierWorker, scope: Scope, phase: Phase): Promise<string> {
@@ -134,17 +143,21 @@ async function runPhase(worker: TierWorker, scope: Scope, phase: Phase): Promise
 async function underFault(
   worker: TierWorker,
   nodes: readonly FleetNode[],
-  { from, seen, inVain }: Phase,
+  { from, seen = [], inVain }: Phase,
   scope: Scope,
 ) {
   const seenOf = () =>
-    Promise.all(nodes.map(node => (seen === undefined ? 0 : worker.nodeCount(node, seen))));
+    each(nodes, async node => {
+      const counts = await Promise.all(seen.map(what => worker.ofNode(node, `${what}_total`)));
+      return counts.reduce((sum, count) => sum + count, 0);
+    });
   const waits = () => worker.count('imgstore_fleet_leases_in_vain_total');
   const [seenBefore, waitsBefore] = [await seenOf(), await waits()];
   const isMet = async () =>
-    (seen === undefined || (await seenOf()).every((count, i) => count > seenBefore[i]!)) &&
+    (seen.length === 0 || (await seenOf()).every((count, i) => count > seenBefore[i]!)) &&
     (inVain === undefined || (await waits()) > waitsBefore);
-  for (let tries = 1; ; tries++) {
+  const beganMs = performance.now();
+  for (;;) {
     const before = await worker.hits();
     const { longestMs } = await worker.load(filesAPhase);
     const after = await worker.hits();
@@ -152,20 +165,22 @@ async function underFault(
     assert.ok(l2 + store >= filesAPhase, `${l2} + ${store}: no chunk was in memory`);
     const isFrom = from === undefined || from[scope] === (l2 > store ? 'l2' : 'store');
     if (isFrom && (await isMet())) return { l2, store, longestMs };
-    assert.ok(tries < triesMax, `${l2} from L2, ${store} from L3\n${worker.log()}`);
+    const isLate = performance.now() - beganMs > shownWithinMs;
+    assert.ok(!isLate, `${l2} from L2, ${store} from L3\n${worker.log()}`);
+    await sleep(200);
   }
 }
 
-/** Reads until each of the nodes is asked again. */
+/** Reads until each of the nodes is asked again, and answers. */
 async function asked(worker: TierWorker, nodes: readonly FleetNode[]): Promise<number> {
   const beganMs = performance.now();
-  const answers = async (node: FleetNode) =>
-    (await worker.nodeCount(node, 'answered')) + (await worker.nodeCount(node, 'absent'));
   for (;;) {
-    const before = await Promise.all(nodes.map(answers));
+    const before = await each(nodes, node => worker.ofNode(node, 'asked_total'));
     await worker.load(filesALook);
-    const after = await Promise.all(nodes.map(answers));
-    if (after.every((count, i) => count > before[i]!)) return performance.now() - beganMs;
+    const after = await each(nodes, node => worker.ofNode(node, 'asked_total'));
+    const breakers = await each(nodes, node => worker.ofNode(node, 'breaker'));
+    const isAsked = after.every((count, i) => count > before[i]!);
+    if (isAsked && breakers.every(state => state === closed)) return performance.now() - beganMs;
     assert.ok(performance.now() - beganMs < recoveredWithinMs, `asked again\n${worker.log()}`);
     await sleep(200);
   }
@@ -181,10 +196,11 @@ async function recovered(worker: TierWorker): Promise<void> {
     if (grown(before, after, 'store') <= 0.1 * grown(before, after, 'l2')) return;
     assert.ok(performance.now() - beganMs < recoveredWithinMs, `well again\n${worker.log()}`);
     await worker.load(worker.service.files.length - filesALook);
+    await sleep(200);
   }
 }
 
-function each(nodes: readonly FleetNode[], work: (node: FleetNode) => Promise<unknown>) {
+function each<V>(nodes: readonly FleetNode[], work: (node: FleetNode) => Promise<V>) {
   return Promise.all(nodes.map(work));
 }
 
@@ -221,7 +237,6 @@ function shrunken(options: MemcachedServerOptions): Phase {
     begin: nodes => each(nodes, ({ server }) => server.restart(options)),
     end: nodes => each(nodes, ({ server }) => server.restart({})),
     from: withoutThem,
-    seen: 'absent',
   };
 }
 

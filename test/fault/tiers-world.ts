@@ -20,7 +20,7 @@ import { runChecked, TestHome } from '../support/processes.ts';
 import { Proxies, type RemoteStoreProxy, type RemoteTcpProxy } from '../support/proxies.ts';
 import { manyBytes } from '../support/pushing.ts';
 import { Random } from '../support/random.ts';
-import { tarOf } from '../support/tar-builder.ts';
+import { type LayerEntry, tarOf } from '../support/tar-builder.ts';
 import { mountTmpfs } from '../support/temporary-folder.ts';
 
 export interface Context {
@@ -30,6 +30,7 @@ export interface Context {
 
 /** All files together are more than the memory cache: read one after the other, none is in it. */
 const filesSizeMinBytes = memoryCacheSizeMinBytes * 1.1;
+const unreadFiles = 32;
 const readsAtOnce = 4;
 /** Many times what reads wait here while another tier serves; a read that hangs is found by it. */
 export const servedWithinMs = 15_000;
@@ -41,6 +42,8 @@ export class TierService {
   readonly reader = new ColdReader();
   readonly store: MemoryS3Process;
   readonly files: string[] = [];
+  /** Small ones besides, which nobody reads but who wants to read something for the first time. */
+  readonly unread: string[] = [];
   readonly #home = new TestHome();
 
   private constructor(store: MemoryS3Process) {
@@ -71,14 +74,21 @@ export class TierService {
   async #push(): Promise<void> {
     const random = new Random(1);
     mkdirSync(this.truthFolder);
-    const entries = [];
-    for (let bytes = 0; bytes < filesSizeMinBytes; ) {
-      const path = `f${this.files.length}`;
-      const content = manyBytes(random, random.between(70_000, 500_000));
+    const entries: LayerEntry[] = [];
+    const add = (path: string, content: Buffer) => {
       writeFileSync(join(this.truthFolder, path), content);
       entries.push({ path, content });
+      return content.length;
+    };
+    for (let bytes = 0; bytes < filesSizeMinBytes; ) {
+      const path = `f${this.files.length}`;
       this.files.push(path);
-      bytes += content.length;
+      bytes += add(path, manyBytes(random, random.between(70_000, 500_000)));
+    }
+    for (let i = 0; i < unreadFiles; i++) {
+      const path = `unread${i}`;
+      this.unread.push(path);
+      add(path, manyBytes(random, 70_000));
     }
     const layer = { tar: tarOf(entries), compression: 'none' as const };
     writeOciLayout(this.#home.path('img'), { layers: [layer], tag: 'v1' });
@@ -100,8 +110,8 @@ export interface FleetNode {
 export interface WorkerOptions {
   /** K+M, of a fleet with one node for each shard; without one, there is none. */
   shape?: string;
-  /** A file system with faults on ext4. Without it, the cache's disk is always full: L1 has nothing. */
-  disk?: boolean;
+  /** `full`: always, so that L1 has nothing. `faulty`: ext4, behind a file system with faults. */
+  disk: 'full' | 'well' | 'faulty';
 }
 
 /** What reads met, all together. */
@@ -140,7 +150,7 @@ export class TierWorker {
     context.after(() => worker.#close());
     const { shape } = options;
     if (shape !== undefined) await worker.#startFleet(context, shape);
-    await worker.#startDisk(options.disk ?? false);
+    await worker.#startDisk(options.disk);
     worker.store = await service.proxies.store(service.store.endpoint);
     const { host, port } = worker.store;
     const fleet = worker.nodes.map(({ name, proxy }) => `${name}=${proxy.host}:${proxy.port}`);
@@ -193,9 +203,9 @@ export class TierWorker {
     return new Map(Object.entries(mount!.hits));
   }
 
-  /** What the daemon counts of one node of the fleet. */
-  nodeCount(node: FleetNode, counter: string): Promise<number> {
-    return this.count(`imgstore_fleet_node_${counter}_total`, `node="${node.name}"`);
+  /** A metric of one node of the fleet. */
+  ofNode({ name }: FleetNode, metric: string): Promise<number> {
+    return this.count(`imgstore_fleet_node_${metric}`, `node="${name}"`);
   }
 
   /** The sum of a metric's values, of those with the label. */
@@ -244,10 +254,11 @@ export class TierWorker {
     }
   }
 
-  async #startDisk(faulty: boolean): Promise<void> {
+  async #startDisk(kind: WorkerOptions['disk']): Promise<void> {
     const folder = join(this.home.home, 'cache');
     mkdirSync(folder, { recursive: true });
-    if (!faulty) return mountTmpfs(folder, 4096);
+    if (kind === 'full') return mountTmpfs(folder, 4096);
+    if (kind === 'well') return;
     const image = this.home.path('disk.ext4');
     await runChecked('truncate', ['-s', `${diskSizeBytes}`, image]);
     await runChecked('mkfs.ext4', ['-q', '-m', '0', '-O', '^has_journal', image]);

@@ -68,7 +68,8 @@ export class FaultProxy {
   #inFlight = 0;
   /** Of lists, by path: they are small. */
   readonly #answered = new Map<string, ProxiedAnswer>();
-  #last: { path: string; answer: ProxiedAnswer } | undefined;
+  /** Of the two paths that were answered last. */
+  #latest: { path: string; answer: ProxiedAnswer }[] = [];
   readonly #late = new Set<NodeJS.Timeout>();
   readonly #target: URL;
   readonly #agent = new Agent({ keepAlive: true });
@@ -148,11 +149,9 @@ export class FaultProxy {
     if (fault?.do === 'twice') await this.#passAgain(received, fault.afterMs);
     const answer = await this.#pass(received);
     if (received.path.includes('list-type=2')) this.#answered.set(received.path, answer);
-    const last = this.#last;
-    this.#last = { path: received.path, answer };
-    if (fault?.do === 'another' && last !== undefined && last.path !== received.path) {
-      return void send(response, last.answer);
-    }
+    const [other] = this.#latest.filter(({ path }) => path !== received.path);
+    this.#latest = [{ path: received.path, answer }, ...(other === undefined ? [] : [other])];
+    if (fault?.do === 'another' && other !== undefined) return void send(response, other.answer);
     if (fault?.do === 'flip' && fault.of === 'answer') flip(answer.body);
     if (fault?.do === 'reset') return void socket.resetAndDestroy();
     if (fault?.do === 'cut' && fault.says === 'all') {
