@@ -92,7 +92,8 @@ export class Leases {
 
   /**
    * `won`: fetch it, then `settle`. `none`: fetch it; nobody is told. Of the nodes the first that
-   * takes writes is asked. Rejects with the signal's reason only.
+   * takes writes is asked, and the next one if it has no memory for it. Rejects with the signal's
+   * reason only.
    */
   async take(
     chunk: ShardedChunk,
@@ -109,14 +110,16 @@ export class Leases {
       const end = node.takesWrites ? trust.begin() : undefined;
       if (end === undefined) continue;
       const { opened } = trust;
-      let answer: 'won' | 'none' | 'taken' = 'none';
+      let answer: 'won' | 'taken' | 'refused' | 'failed' = 'failed';
       try {
         answer = await this.#note(key, node, signal);
       } finally {
         if (answer !== 'taken') end('unknown');
       }
+      if (answer === 'won') return answer;
+      if (answer === 'failed') return 'none';
       const isDistrusted = () => trust.opened > opened;
-      return answer === 'taken' ? { key, node, end, isDistrusted } : answer;
+      if (answer === 'taken') return { key, node, end, isDistrusted };
     }
     return 'none';
   }
@@ -194,7 +197,7 @@ export class Leases {
       if (Buffer.isBuffer(found)) return found;
       if (found === 'unreadable' || isDistrusted()) return undefined;
       // Given up by who had it, or it has ended: one of those that wait goes on.
-      if ((await this.#note(key, node, signal)) !== 'taken') return undefined;
+      if ((await this.#note(key, node, signal)) === 'won') return undefined;
     }
     return 'in vain';
   }
@@ -203,11 +206,11 @@ export class Leases {
     key: string,
     node: LeaseNode,
     signal: AbortSignal | undefined,
-  ): Promise<'won' | 'none' | 'taken'> {
+  ): Promise<'won' | 'taken' | 'refused' | 'failed'> {
     const { nowMs, timeoutMs } = this.#options;
     const lifetimeSeconds = this.#lifetimeSeconds;
     const answer = await node.note(key, { lifetimeSeconds, timeoutMs });
-    if (answer !== 'noted') return answer === 'taken' ? 'taken' : 'none';
+    if (answer !== 'noted') return answer;
     const onAbort = () => this.#options.run(this.#release(key, held));
     const held = { node, untilMs: nowMs() + 1000 * lifetimeSeconds, onAbort, signal };
     this.#held.set(key, held);

@@ -54,6 +54,9 @@ export interface NoteOptions {
   timeoutMs: number;
 }
 
+/** `refused`: no memory. */
+export type NoteAnswer = 'noted' | 'taken' | 'refused' | 'failed';
+
 const wrongLogIntervalMs = 60_000;
 
 export class CacheNode implements FleetNode {
@@ -135,11 +138,12 @@ export class CacheNode implements FleetNode {
   }
 
   /** Notes the key for so long, if it was not noted. */
-  async note(key: string, options: NoteOptions): Promise<'noted' | 'taken' | 'failed'> {
-    let answer: 'noted' | 'taken' | 'failed' = 'failed';
+  async note(key: string, options: NoteOptions): Promise<NoteAnswer> {
+    let answer: NoteAnswer = 'failed';
     await this.#write(async () => {
       const outcome = await this.#client.add(key, options);
-      if (outcome !== 'refused') answer = outcome === 'stored' ? 'noted' : 'taken';
+      if (outcome === 'refused') this.#counts.refused++;
+      answer = outcome === 'stored' ? 'noted' : outcome;
     });
     return answer;
   }

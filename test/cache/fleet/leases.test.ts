@@ -7,7 +7,7 @@ import {
   type Look,
   type TakenLease,
 } from '../../../src/cache/fleet/leases.ts';
-import type { NoteOptions } from '../../../src/cache/fleet/node.ts';
+import type { NoteAnswer, NoteOptions } from '../../../src/cache/fleet/node.ts';
 import type { ShardedChunk } from '../../../src/cache/fleet/shard.ts';
 import { Random } from '../../support/random.ts';
 import { sealedChunk } from '../../support/sealed-chunks.ts';
@@ -16,7 +16,7 @@ class MemoryNode implements LeaseNode {
   readonly notes = new Set<string>();
   readonly name: string;
   takesWrites = true;
-  answer: 'noted' | 'taken' | 'failed' | undefined;
+  answer: NoteAnswer | undefined;
   asked = 0;
   lifetimeSeconds = 0;
 
@@ -24,7 +24,7 @@ class MemoryNode implements LeaseNode {
     this.name = name;
   }
 
-  async note(key: string, options: NoteOptions): Promise<'noted' | 'taken' | 'failed'> {
+  async note(key: string, options: NoteOptions): Promise<NoteAnswer> {
     this.asked++;
     this.lifetimeSeconds = options.lifetimeSeconds;
     if (this.answer !== undefined) return this.answer;
@@ -146,18 +146,23 @@ test('what cannot be found anyhow is not waited for', async () => {
   assert.equal(leases.stats().leasesInVain, 0);
 });
 
-test('nodes that do not take writes are passed over; one that fails gives none', async () => {
+test('nodes that take no writes or have no memory are passed over; one that fails gives none', async () => {
   const workers = new Workers();
   const [a, b] = workers.nodes;
   const leases = workers.open();
   a.takesWrites = false;
   assert.equal(await leases.take(chunkOf(1), workers.nodes, undefined), 'won');
   assert.deepEqual([a.asked, b.asked], [0, 1]);
+  a.takesWrites = true;
+  a.answer = 'refused';
+  assert.equal(await leases.take(chunkOf(4), workers.nodes, undefined), 'won');
+  assert.deepEqual([a.asked, b.asked], [1, 2]);
+  a.takesWrites = false;
   b.answer = 'failed';
   assert.equal(await leases.take(chunkOf(2), workers.nodes, undefined), 'none');
   b.takesWrites = false;
   assert.equal(await leases.take(chunkOf(3), workers.nodes, undefined), 'none');
-  assert.deepEqual([a.asked, b.asked], [0, 2]);
+  assert.deepEqual([a.asked, b.asked], [1, 3]);
 });
 
 test('a node whose leases are waited for in vain is passed over for a while, longer each time', async () => {
