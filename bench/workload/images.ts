@@ -3,7 +3,6 @@
  * starts: a few megabytes of the base, which all read, and of its own. Much of an image nobody reads.
  */
 
-import { MiB } from '../../src/base/limits.ts';
 import { FileBytes, writeImage, writeTar } from '../synthetic.ts';
 
 export interface StartedImage {
@@ -25,7 +24,7 @@ export const readPaths = [
 ];
 
 /** `sizeBytes`: of a file of the base that is read; the others are in proportion. */
-export function writeImages(dir: string, count: number, sizeBytes = 3 * MiB): StartedImage[] {
+export function writeImages(dir: string, count: number, sizeBytes: number): StartedImage[] {
   const generator = new FileBytes();
   const bytes = (size: number) => generator.bytes(size);
   const base = [

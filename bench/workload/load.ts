@@ -72,7 +72,7 @@ export class LoadResult {
 
 export async function runLoad(source: ChunkSource, options: LoadOptions): Promise<LoadResult> {
   const { chunks, reads: count, readsPerSecond, random } = options;
-  const { rankOf } = popularity(chunks.length);
+  const popularity = new Population({ seed: 1, images: chunks.length, zipf });
   const uniform = () => random.u32() / 2 ** 32;
   const cpuBefore = process.cpuUsage();
   const startedMs = performance.now();
@@ -82,17 +82,11 @@ export async function runLoad(source: ChunkSource, options: LoadOptions): Promis
     dueMs += (-Math.log(1 - uniform()) * 1000) / readsPerSecond;
     const earlyMs = dueMs - (performance.now() - startedMs);
     if (earlyMs > 0) await sleep(earlyMs);
-    reads.push(timed(source, chunks[rankOf(uniform())]!, startedMs));
+    reads.push(timed(source, chunks[popularity.rankOf(uniform())]!, startedMs));
   }
   const done = await Promise.all(reads);
   const { user, system } = process.cpuUsage(cpuBefore);
   return new LoadResult(done, (user + system) / 1e3);
-}
-
-/** The rank of a chunk, from a random number of 0 to below 1. */
-function popularity(images: number): { rankOf(uniform: number): number } {
-  const population = new Population({ seed: 1, images, zipf });
-  return { rankOf: uniform => population.rankOf(uniform) };
 }
 
 export async function timed(

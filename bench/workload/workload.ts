@@ -42,8 +42,8 @@ async function benchReads({ small, report }: Context): Promise<Row[]> {
     if ('step' in message) report(message.step);
     else rows = message.rows;
   });
-  await once(child, 'close');
-  if (rows === undefined) throw new Error('bench/workload/reads.ts failed');
+  const [status] = (await once(child, 'close')) as [number | null];
+  if (status !== 0 || rows === undefined) throw new Error('bench/workload/reads.ts failed');
   return rows;
 }
 
