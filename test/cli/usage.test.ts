@@ -47,6 +47,7 @@ test('every verb has a page that names all of its options', async context => {
   }
   const { stdout } = await home.runChecked(['mount', '--help', 'ignored']);
   assert.ok(stdout.startsWith('Usage: imgstore mount '));
+  assert.equal((await home.runChecked(['help', 'mount'])).stdout, stdout);
   assert.match((await home.runChecked(['--version'])).stdout, /^\d+\.\d+\.\d+\S*\n$/);
   assert.deepEqual(readdirSync(home.dir), []);
 });

@@ -1,11 +1,11 @@
 /* biome-ignore-all lint/suspicious/noControlCharactersInRegex: they are what is looked for */
 
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { waitUntil } from '../support/poll.ts';
-import { createTestHome, runCommand, type TestHome } from '../support/processes.ts';
+import { createTestHome, startCommand, type TestHome } from '../support/processes.ts';
 import { pushSmallImage } from '../support/small-images.ts';
 
 const launcher = join(import.meta.dirname, '..', '..', 'src', 'imgstore.mjs');
@@ -51,15 +51,22 @@ test('on a terminal it draws in place, within 80 columns, and Ctrl-C ends it in 
   const home = createTestHome(context);
   await mounted(home);
   const command = [process.execPath, launcher, 'stats', '--watch', '--interval', '0.2'];
-  const drawing = runCommand('python3', [onTerminal, '2.5', ...command], {
+  const over = home.path('over');
+  const { child, result } = startCommand('python3', [onTerminal, over, ...command], {
     env: { ...home.environment(), TERM: 'xterm' },
   });
-  await new Promise(resolve => setTimeout(resolve, 1000));
+  let drawn = '';
+  child.stdout!.on('data', (part: Buffer) => {
+    drawn += part.toString();
+  });
+  await waitUntil('it is drawn twice', () => drawn.split('memory').length > 2);
   readFileSync(home.path('mnt', 'srv', 'noise'));
-  const { exitCode, stdout, stderr } = await drawing;
+  await waitUntil('the reads are seen', () => /\nstore +[1-9.]/.test(drawn));
+  writeFileSync(over, '');
+  const { exitCode, stdout, stderr } = await result;
   assert.equal(exitCode, 0, stdout + stderr);
   const frames = stdout.split(/\r\u001b\[\d+A/);
-  assert.ok(frames.length >= 4, `${frames.length} frames`);
+  assert.ok(frames.length >= 3, `${frames.length} frames`);
   assert.ok(stdout.startsWith('\u001b[?25l'));
   assert.match(stdout, /\u001b\[\?25h[^\u001b]*$/, 'the cursor is back');
   const plain = (text: string) => text.replace(/\u001b\[[?0-9;]*[A-Za-z]/g, '');

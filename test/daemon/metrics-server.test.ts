@@ -112,8 +112,8 @@ test('connections are bounded, and those that are silent end', async context => 
     socket.resume();
     if (i % 2 === 0) socket.write('GET /metrics HTTP/1.1\r\n');
   }
-  await waitUntil('the surplus is closed', () => closed >= 40 - 16, { timeoutMs: 2000 });
-  await waitUntil('the silent are closed', () => closed === 40, { timeoutMs: 5000 });
+  await waitUntil('the surplus is closed', () => closed >= 40 - 16);
+  await waitUntil('the silent are closed', () => closed === 40);
   assert.equal((await fetch(`${url}/metrics`)).status, 200);
 });
 

@@ -180,13 +180,13 @@ test('a collector that is dead, or silent, costs a read nothing and the end two 
     const env = { OTEL_EXPORTER_OTLP_ENDPOINT: endpoint, OTEL_BSP_SCHEDULE_DELAY: '50' };
     rmSync(`${home.home}/cache`, { recursive: true, force: true });
     const readMs = await mountAndRead(home, env);
-    assert.ok(readMs < 2000, `${readMs} ms`);
+    assert.ok(readMs < 4000, `${readMs} ms`);
     const log = () => readFileSync(`${home.home}/run/daemon.log`, 'utf8');
-    await waitUntil('it is told', () => log().includes('Cannot send spans'), { timeoutMs: 8000 });
+    await waitUntil('it is told', () => log().includes('Cannot send spans'), { timeoutMs: 20_000 });
     const startedMs = performance.now();
     await home.runChecked(['daemon', 'stop', '--force']);
     const tookMs = performance.now() - startedMs;
-    assert.ok(tookMs < 5000, `${tookMs} ms to end`);
+    assert.ok(tookMs < 8000, `${tookMs} ms to end`);
     rmSync(`${home.home}/run/daemon.log`);
   }
 });
