@@ -9,7 +9,7 @@
 import { randomUUID } from 'node:crypto';
 import { closeSync, constants } from 'node:fs';
 import { mkdir, rename, unlink, utimes, writeFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import type { ChunkId } from '../base/digest.ts';
 import { errnoOf } from '../base/errors.ts';
 import { openFile, readFully } from '../base/file-io.ts';
@@ -73,12 +73,17 @@ export class CacheFolder {
   async write(id: ChunkId, sealed: Uint8Array): Promise<void> {
     const temporary = join(this.#temporaryFolder, `${this.#writer}-${this.#written++}`);
     const path = this.#pathOf(id);
+    const write = async () => {
+      await writeFile(temporary, sealed, { flag: 'w' });
+      await rename(temporary, path);
+    };
     try {
-      await writeFile(temporary, sealed, { flag: 'wx' });
-      await rename(temporary, path).catch(async (error: unknown) => {
+      await write().catch(async (error: unknown) => {
         if (errnoOf(error) !== 'ENOENT') throw error;
-        await mkdir(join(this.#folder, id.slice(0, 2)), { recursive: true, mode: 0o700 });
-        await rename(temporary, path);
+        // The first chunk in its folder; or somebody removed the cache, or mounted it anew.
+        await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+        await mkdir(this.#temporaryFolder, { recursive: true, mode: 0o700 });
+        await write();
       });
     } catch (error) {
       await unlink(temporary).catch(() => {});

@@ -31,6 +31,11 @@ export interface GetOptions {
   signal?: AbortSignal | undefined;
   /** Nobody waits for it until this is wanted; undefined if somebody does. */
   prefetch?: Prefetch | undefined;
+  /**
+   * Waited for before the lowest tier is asked: a bound on what goes on in caches must not wait with
+   * it. It rejects with PrefetchShed only.
+   */
+  onLowest?: (() => Promise<void>) | undefined;
 }
 
 export interface SealedHit {

@@ -5,7 +5,7 @@
  */
 
 import type { ChunkId } from '../base/digest.ts';
-import type { ChunkSource, SealedHit } from './chunk-source.ts';
+import type { ChunkSource, GetOptions, SealedHit } from './chunk-source.ts';
 import { fly, isUnwanted, Prefetch } from './prefetch.ts';
 
 interface Flight {
@@ -18,14 +18,16 @@ interface Flight {
 export function coalesced(source: ChunkSource): ChunkSource {
   const flights = new Map<string, Flight>();
 
-  const depart = (id: ChunkId, sizeBytes: number, key: string, unwanted: boolean): Flight => {
+  const depart = (id: ChunkId, key: string, first: GetOptions): Flight => {
     const abort = new AbortController();
     const { signal } = abort;
-    const own = unwanted ? new Prefetch() : undefined;
+    const own = isUnwanted(first.prefetch) ? new Prefetch() : undefined;
     const land = () => {
       if (flights.get(key) === flight) flights.delete(key);
     };
-    const result = fly(own, prefetch => source.get(id, { sizeBytes, signal, prefetch }), land);
+    const result = fly(own, prefetch => source.get(id, { ...first, signal, prefetch }), land);
+    // What a tier holds for the answer, as the lease on a chunk, is of no use any more.
+    result.catch((reason: unknown) => abort.abort(reason));
     const flight = { result, abort, prefetch: own, waiting: 0 };
     flights.set(key, flight);
     return flight;
@@ -33,11 +35,12 @@ export function coalesced(source: ChunkSource): ChunkSource {
 
   return {
     tier: source.tier,
-    async get(id, { sizeBytes, signal, prefetch }) {
+    async get(id, options) {
+      const { sizeBytes, signal, prefetch } = options;
       signal?.throwIfAborted();
       // With its size: a recipe that states a wrong one must not fail the readers of others.
       const key = `${id}:${sizeBytes}`;
-      const flight = flights.get(key) ?? depart(id, sizeBytes, key, isUnwanted(prefetch));
+      const flight = flights.get(key) ?? depart(id, key, options);
       flight.waiting++;
       const want = () => flight.prefetch?.want();
       if (prefetch === undefined) want();

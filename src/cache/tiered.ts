@@ -42,6 +42,10 @@ class TieredSource implements ChunkSource {
       const hit = await this.#ask(cache, id, options);
       if (hit !== undefined) return this.#answer(id, hit, depth);
     }
+    if (options.onLowest !== undefined) {
+      await options.onLowest();
+      options.signal?.throwIfAborted();
+    }
     const hit = await this.#last.get(id, options);
     return hit && this.#answer(id, hit, this.#caches.length);
   }

@@ -5,14 +5,15 @@
  * Invariants: nobody gets bytes, or the failure, of a chunk for which others state another key or
  * other sizes. Bytes held are bounded by the chunks in flight: those that wait for a place hold
  * none, and a read that waits for one of its chunks holds at most that chunk's neighbours. Reads
- * pass prefetches, and a prefetch that a read joins is a read.
+ * pass prefetches, and a prefetch that a read joins is a read. What caches have does not wait behind
+ * what only the lowest tier has, which may not answer.
  */
 
 import { timingSafeEqual } from 'node:crypto';
 import type { ChunkId } from '../base/digest.ts';
 import { ImgstoreError } from '../base/errors.ts';
 import { Histogram } from '../base/histogram.ts';
-import { Admission } from '../cache/admission.ts';
+import { Admission, type Place } from '../cache/admission.ts';
 import type { ChunkSource, GetOptions, SealedHit } from '../cache/chunk-source.ts';
 import { fly, Prefetch } from '../cache/prefetch.ts';
 import type { ChunkSegment } from '../recipe/recipe.ts';
@@ -61,7 +62,7 @@ interface Flight {
   tier: string | undefined;
 }
 
-type Asking = Pick<GetOptions, 'signal' | 'prefetch'>;
+type Asking = Omit<GetOptions, 'sizeBytes'>;
 
 /** For their turn: small, and given up with their mounts. Those of 64 mounts that begin at once. */
 const prefetchesWaitingMax = 256;
@@ -70,20 +71,25 @@ export class ChunkReader {
   readonly #source: ChunkSource;
   readonly #decoded: DecodedCache;
   readonly #flights = new Map<ChunkId, Flight>();
+  /** To the caches. */
   readonly #admission: Admission;
+  /** To the lowest tier: from then on a flight has its place here and not there. */
+  readonly #lowestAdmission: Admission;
 
   /**
-   * `chunksInFlightMax` bounds sealed and plain bytes held at once, and work in the pool. A quarter
-   * of them may be prefetches.
+   * `chunksInFlightMax` bounds sealed and plain bytes held at once, and work in the pool: so many
+   * chunks that caches may have, and as many that they have not. A quarter of each may be prefetches.
    */
   constructor(source: ChunkSource, decoded: DecodedCache, options: { chunksInFlightMax: number }) {
     this.#source = source;
     this.#decoded = decoded;
-    this.#admission = new Admission({
+    const bounds = {
       atOnceMax: options.chunksInFlightMax,
       prefetchAtOnceMax: Math.floor(options.chunksInFlightMax / 4),
       prefetchWaitingMax: prefetchesWaitingMax,
-    });
+    };
+    this.#admission = new Admission(bounds);
+    this.#lowestAdmission = new Admission(bounds);
   }
 
   /** The chunk's plain bytes if they are in memory. */
@@ -151,9 +157,18 @@ export class ChunkReader {
     const abort = new AbortController();
     const { signal } = abort;
     const ask = async (unlessWanted: Prefetch | undefined) => {
-      const options = { signal, prefetch: unlessWanted };
-      using _place = await this.#admission.acquire(options);
-      return await this.#fetch(segment, options, onHit);
+      const asking = { signal, prefetch: unlessWanted };
+      let place: Place | undefined = await this.#admission.acquire(asking);
+      const onLowest = async () => {
+        place?.release();
+        place = undefined;
+        place = await this.#lowestPlace(asking);
+      };
+      try {
+        return await this.#fetch(segment, { ...asking, onLowest }, onHit);
+      } finally {
+        place?.release();
+      }
     };
     const onHit = ({ tier, sealed }: SealedHit) => {
       flight.tier = tier;
@@ -171,6 +186,16 @@ export class ChunkReader {
     // One for which others state another key or size flies alone.
     if (!this.#flights.has(id)) this.#flights.set(id, flight);
     return flight;
+  }
+
+  /** Undefined if nobody waits here any more: others may, for whom the tiers go on. */
+  async #lowestPlace(asking: Asking): Promise<Place | undefined> {
+    try {
+      return await this.#lowestAdmission.acquire(asking);
+    } catch (error) {
+      if (asking.signal?.aborted === true) return undefined;
+      throw error;
+    }
   }
 
   async #fetch(

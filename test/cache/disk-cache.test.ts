@@ -386,6 +386,19 @@ test('a cache whose folder cannot be made keeps nothing and fails nothing', asyn
   assert.equal(lines.length, 1);
 });
 
+test('a cache that is removed under the daemon keeps what comes from then on', async context => {
+  const folder = temporaryFolder(context);
+  const { cache, lines } = await openCache(context, folder);
+  const [before, after] = sealedChunks(new Random(21), 2);
+  await keep(cache, [before!]);
+  rmSync(join(folder, 'v1'), { recursive: true });
+  assert.equal(await has(cache, before!), false);
+  await keep(cache, [before!, after!]);
+  assert.ok((await has(cache, before!)) && (await has(cache, after!)));
+  assert.ok(existsSync(fileOf(folder, after!)));
+  assert.deepEqual(lines, []);
+});
+
 test('a fault of a read names the chunk and is a fault, not absence', async context => {
   const folder = temporaryFolder(context);
   const { cache } = await openCache(context, folder);

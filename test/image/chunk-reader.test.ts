@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { silentLog } from '../../src/base/log.ts';
 import type { ChunkSource } from '../../src/cache/chunk-source.ts';
+import { coalesced } from '../../src/cache/coalesced.ts';
 import { PrefetchShed } from '../../src/cache/prefetch.ts';
+import { tiered } from '../../src/cache/tiered.ts';
 import { ChunkReader, newReadCounters } from '../../src/image/chunk-reader.ts';
 import { DecodedCache } from '../../src/image/decoded-cache.ts';
 import type { ChunkSegment } from '../../src/recipe/recipe.ts';
@@ -332,4 +335,28 @@ test('a prefetch is given up with its disk', async () => {
   reader.abandon(counters, new Error('unmounted'));
   assert.equal(await prefetch, false);
   assert.equal(source.abortReasons.length, 1);
+});
+
+test('what a cache has is read however many wait for a lowest tier that does not answer', async () => {
+  const cached = await shelve(shelf, manyBytes(random, 50_000));
+  const cache = cacheOf(shelf.chunks);
+  const missing: ChunkSegment[] = [];
+  for (let n = 0; n < 20; n++) missing.push(await shelve(shelf, manyBytes(random, 2000)));
+  const store = new FaultySource(shelf, 'hold');
+  const reader = readerOf(coalesced(tiered([cache, store], { log: silentLog })), 4);
+  const given = newReadCounters();
+  const waiting = missing.map((one, n) => reader.read(one, n < 10 ? given : newReadCounters()));
+  const outcomes = Promise.allSettled(waiting);
+  await until(() => store.running === 4);
+
+  assert.equal((await reader.read(cached, newReadCounters())).length, 50_000);
+  reader.abandon(given, new Error('unmounted'));
+  await until(() => store.running === 4 && store.gets === 8);
+  store.plan = () => 'work';
+  store.release();
+  const states = (await outcomes).map(({ status }) => status);
+  assert.deepEqual(states.slice(0, 10), Array(10).fill('rejected'));
+  assert.deepEqual(states.slice(10), Array(10).fill('fulfilled'));
+  assert.equal(store.runningMost, 4);
+  assert.equal(reader.chunksInFlight, 0);
 });
