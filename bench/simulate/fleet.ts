@@ -32,6 +32,8 @@ export class Fleet {
   readonly #shards: RecencyLists;
   readonly #up: boolean[];
   readonly #leases: Map<ChunkNumber, number>[];
+  /** All chunks that were ever here. */
+  readonly #known = new Set<ChunkNumber>();
   /** The nodes of each chunk, as placed once. */
   #placed: Uint8Array;
 
@@ -78,6 +80,7 @@ export class Fleet {
   put(chunk: ChunkNumber): void {
     const placed = this.#nodesOf(chunk);
     if (placed.filter(node => this.#up[node]).length < this.#shape.dataShards) return;
+    this.#known.add(chunk);
     const sizeBytes = this.#shardBytes(chunk);
     for (let slot = 0; slot < this.#slots; slot++) {
       const node = placed[slot]!;
@@ -89,8 +92,9 @@ export class Fleet {
   }
 
   /** Fills up what is free with these, as if they had been read before all that is held. */
-  fill(latestFirst: Uint32Array): void {
+  fill(latestFirst: Iterable<ChunkNumber>): void {
     for (const chunk of latestFirst) {
+      this.#known.add(chunk);
       const placed = this.#nodesOf(chunk);
       const sizeBytes = this.#shardBytes(chunk);
       for (let slot = 0; slot < this.#slots; slot++) {
@@ -102,6 +106,11 @@ export class Fleet {
         }
       }
     }
+  }
+
+  /** As after days: all that was ever here is again, as far as there is room. */
+  refill(): void {
+    this.fill([...this.#known]);
   }
 
   /** Whether the lease was free, and is the caller's now. */

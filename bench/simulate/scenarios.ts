@@ -20,6 +20,8 @@ export interface Aftermath {
   readonly leases: boolean;
   /** Requests to the origin by minute, to those of the steady fleet. */
   readonly factors: readonly number[];
+  /** The same of the worst ten minutes of the steady fleet. */
+  readonly usual: number;
   /** Requests in the worst second. */
   readonly worstSecond: number;
   /** Requests in all, beyond those of the steady fleet. */
@@ -51,23 +53,6 @@ export const scenarios: readonly Scenario[] = [
     },
   },
   {
-    name: 'a popular base built anew',
-    alsoWithoutLeases: true,
-    emptiesFleet: false,
-    happen({ world }) {
-      world.replace(world.firstReadsOf(world.imageOfRank(0)).slice(0, baseChunks));
-    },
-  },
-  {
-    name: 'a tenth of the popular images released',
-    alsoWithoutLeases: false,
-    emptiesFleet: false,
-    happen({ world }) {
-      const ranks = Math.min(releasedOfRanks, world.images / 10);
-      for (let rank = 0; rank < ranks; rank += 10) world.release(world.imageOfRank(rank));
-    },
-  },
-  {
     name: 'half as many starts as workers, of a new image, in a second',
     alsoWithoutLeases: true,
     emptiesFleet: false,
@@ -78,6 +63,22 @@ export const scenarios: readonly Scenario[] = [
       for (let at = 0; at < starts; at++) {
         simulation.plan(at / starts / 60, () => simulation.start(Uint32Array.from(reads)));
       }
+    },
+  },
+  {
+    name: 'a popular base built anew',
+    alsoWithoutLeases: true,
+    emptiesFleet: false,
+    happen({ world }) {
+      world.replace(world.firstReadsOf(world.imageOfRank(0)).slice(0, baseChunks));
+    },
+  },
+  {
+    name: 'all workers replaced by empty ones',
+    alsoWithoutLeases: false,
+    emptiesFleet: false,
+    happen({ workers }) {
+      for (const worker of workers) worker.replace();
     },
   },
   {
@@ -112,18 +113,18 @@ export const scenarios: readonly Scenario[] = [
     },
   },
   {
-    name: 'all workers replaced by empty ones',
-    alsoWithoutLeases: true,
+    name: 'a tenth of the popular images released',
+    alsoWithoutLeases: false,
     emptiesFleet: false,
-    happen({ workers }) {
-      for (const worker of workers) worker.replace();
+    happen({ world }) {
+      const ranks = Math.min(releasedOfRanks, world.images / 10);
+      for (let rank = 0; rank < ranks; rank += 10) world.release(world.imageOfRank(rank));
     },
   },
 ];
 
 export interface Circumstances {
   readonly leases: boolean;
-  readonly latestFirst: Uint32Array;
   /** Minutes: see Scale. */
   readonly steady: number;
   readonly settle: number;
@@ -133,7 +134,7 @@ export interface Circumstances {
 export async function runScenario(
   simulation: Simulation,
   scenario: Scenario,
-  { leases, latestFirst, steady, settle, after }: Circumstances,
+  { leases, steady, settle, after }: Circumstances,
 ): Promise<Aftermath> {
   const { meter, fleet } = simulation;
   simulation.leases = leases;
@@ -147,14 +148,15 @@ export async function runScenario(
   const end = begin + after;
   const requests = meter.originRequests(begin, end);
   const chunks = meter.chunksAsked;
-  if (scenario.emptiesFleet) fleet.fill(latestFirst);
-  const factors = Array.from({ length: after }, (_, minute) => {
-    return meter.originRate(begin + minute, begin + minute + 1) / before;
-  });
+  if (scenario.emptiesFleet) fleet.refill();
+  const factorsOf = (minute: number, length: number) =>
+    Array.from({ length }, (_, at) => meter.originRate(minute + at, minute + at + 1) / before);
+  const factors = factorsOf(begin, after);
   return {
     name: scenario.name,
     leases,
     factors,
+    usual: Math.max(...windowSums(factorsOf(0, steady))) / windowMinutes,
     worstSecond: meter.originPeak(begin, end),
     more: requests - before * 60 * after,
     repeated: requests - chunks,
@@ -167,14 +169,19 @@ function restart(fleet: Simulation['fleet'], node: number): void {
   fleet.return(node);
 }
 
-/** Minutes until so many in a row have at most 1.1 times what was before; undefined: they are over. */
-export function minutesToSteady(factors: readonly number[]): number | undefined {
-  for (let minute = 0; minute + windowMinutes <= factors.length; minute++) {
+/**
+ * Minutes until ten in a row have at most 1.1 times what is usual, the worst ten minutes of the
+ * steady fleet, as chance has it; -1: not before they are over.
+ */
+export function minutesToSteady({ factors, usual }: Pick<Aftermath, 'factors' | 'usual'>): number {
+  return windowSums(factors).findIndex(sum => sum <= 1.1 * usual * windowMinutes);
+}
+
+function windowSums(factors: readonly number[]): number[] {
+  return factors.slice(0, 1 - windowMinutes).map((_, minute) => {
     const window = factors.slice(minute, minute + windowMinutes);
-    const sum = window.reduce((total, factor) => total + factor, 0);
-    if (sum <= 1.1 * windowMinutes) return minute;
-  }
-  return undefined;
+    return window.reduce((total, factor) => total + factor, 0);
+  });
 }
 
 export function describeAftermaths(aftermaths: readonly Aftermath[]): string[] {
@@ -184,7 +191,7 @@ export function describeAftermaths(aftermaths: readonly Aftermath[]): string[] {
     'leases',
     'worst min',
     ...minutes.map(minute => `min ${minute}`),
-    '≤ 1.1 after',
+    'usual after',
     'worst second',
     'more',
     'repeated',
@@ -193,13 +200,13 @@ export function describeAftermaths(aftermaths: readonly Aftermath[]): string[] {
   ];
   const lines = aftermaths.map(aftermath => {
     const { name, leases, factors, worstSecond, more, repeated, fleetFactor } = aftermath;
-    const steadyAfter = minutesToSteady(factors);
+    const steadyAfter = minutesToSteady(aftermath);
     return [
       name,
       leases ? 'yes' : 'no',
       times(Math.max(...factors)),
       ...minutes.map(minute => times(factors[minute - 1]!)),
-      steadyAfter === undefined ? 'not in it' : `${steadyAfter} min`,
+      steadyAfter === -1 ? 'not in it' : `${steadyAfter} min`,
       String(worstSecond),
       more.toFixed(0),
       String(repeated),

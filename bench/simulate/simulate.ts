@@ -92,7 +92,7 @@ export async function simulate(scale: Scale, report: (step: string) => void): Pr
   for (const scenario of scenarios) {
     for (const leases of scenario.alsoWithoutLeases ? [true, false] : [true]) {
       report(`simulate: ${scenario.name}${leases ? '' : ', no leases'}`);
-      aftermaths.push(await runScenario(simulation, scenario, { leases, latestFirst, ...scale }));
+      aftermaths.push(await runScenario(simulation, scenario, { leases, ...scale }));
     }
   }
   const end = simulation.minute;

@@ -22,9 +22,9 @@ const tinyScale: Scale = {
   workers: 8,
   workerCacheBytes: 64 * MiB,
   warmStarts: 20,
-  steady: 3,
+  steady: 10,
   settle: 1,
-  after: 2,
+  after: 10,
   startsSampled: 30,
   fleetStarts: 300,
 };
@@ -146,9 +146,11 @@ test('the sums of an empty shared cache begin with all reads and end with none',
 
 test('it is steady again when ten minutes are, not when one is', () => {
   const quiet = Array.from({ length: 10 }, () => 1);
-  assert.equal(minutesToSteady(quiet), 0);
-  assert.equal(minutesToSteady([3, 0.9, 3, ...quiet]), 3);
-  assert.equal(minutesToSteady([3, ...quiet.slice(1)]), undefined);
+  const of = (factors: number[], usual = 1) => minutesToSteady({ factors, usual });
+  assert.equal(of(quiet), 0);
+  assert.equal(of([5, 0.9, 5, ...quiet]), 3);
+  assert.equal(of([5, ...quiet.slice(1)]), -1);
+  assert.equal(of([5, ...quiet.slice(1)], 1.5), 0);
 });
 
 test('the same seed gives the same bytes, another one others', async () => {
