@@ -347,11 +347,11 @@ test('what a cache has is read however many wait for a lowest tier that does not
   const given = newReadCounters();
   const waiting = missing.map((one, n) => reader.read(one, n < 10 ? given : newReadCounters()));
   const outcomes = Promise.allSettled(waiting);
-  await until(() => store.running === 4);
+  await until(() => store.running === 4, 'four have a place');
 
   assert.equal((await reader.read(cached, newReadCounters())).length, 50_000);
   reader.abandon(given, new Error('unmounted'));
-  await until(() => store.running === 4 && store.gets === 8);
+  await until(() => store.running === 4 && store.gets === 8, 'and then four others');
   store.plan = () => 'work';
   store.release();
   const states = (await outcomes).map(({ status }) => status);
