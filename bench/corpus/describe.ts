@@ -14,16 +14,23 @@ export function describeImage({ source, layers }: CorpusImage): string {
   return `${source}\n  ${title}\n${lines.join('')}  ${'all'.padEnd(19)} ${sizes(layers)}\n`;
 }
 
-/** Images, one a line, and what of each no image above it in the table has. */
-export function describeImages(images: readonly CorpusImage[]): string {
+export interface Described {
+  image: CorpusImage;
+  tried?: Tried | undefined;
+}
+
+/** Images, one a line, what of each no image above it in the table has, and its hello if tried. */
+export function describeImages(images: readonly Described[]): string {
   const known = new Map<string, LayerSummary>();
-  const lines = images.map(({ name, layers }) => {
+  const lines = images.map(({ image: { name, layers }, tried }) => {
     const own = layers.filter(({ digest }) => !known.has(digest));
     for (const layer of own) known.set(layer.digest, layer);
     const parts = [name.padEnd(18), String(layers.length).padStart(6), sizes(layers)];
-    return `${[...parts, megabytes(sum(own, 'sizeBytes'))].join(' ')}\n`;
+    const hello = tried && [milliseconds(tried.coldMs), milliseconds(tried.nextMs)];
+    return `${[...parts, megabytes(sum(own, 'sizeBytes')), ...(hello ?? [])].join(' ')}\n`;
   });
-  const title = `\n${'image'.padEnd(18)} layers     stored     content   entries new stored\n`;
+  const hello = images.some(({ tried }) => tried !== undefined) ? '      hello    next one' : '';
+  const title = `\n${'image'.padEnd(18)} layers     stored     content   entries new stored${hello}\n`;
   const all = [...known.values()];
   const total = ['all layers once'.padEnd(18), String(all.length).padStart(6), sizes(all)];
   return `${title}${lines.join('')}${total.join(' ')}\n`;
@@ -49,4 +56,8 @@ function sum(
 
 function megabytes(bytes: number): string {
   return `${(bytes / 1e6).toFixed(1)} MB`.padStart(10);
+}
+
+function milliseconds(ms: number): string {
+  return `${ms.toFixed(0)} ms`.padStart(10);
 }

@@ -2,7 +2,7 @@
 
 import { parseArgs } from 'node:util';
 import { runChecked } from '../../test/support/processes.ts';
-import { CorpusBuilder, type CorpusImage, defaultCacheDir } from './build.ts';
+import { CorpusBuilder, defaultCacheDir } from './build.ts';
 import {
   definitions,
   imageNames,
@@ -12,7 +12,7 @@ import {
   versionDefinition,
   versionsOf,
 } from './definitions.ts';
-import { describeImage, describeImages, describeTried } from './describe.ts';
+import { type Described, describeImage, describeImages, describeTried } from './describe.ts';
 import { Trials } from './try.ts';
 
 const usage = `Usage: node bench/corpus/main.ts [--out DIR] [--hello] NAME[:VERSION]…
@@ -47,7 +47,7 @@ async function main(): Promise<number> {
     process.stderr.write(usage);
     return 2;
   }
-  const images: CorpusImage[] = [];
+  const images: Described[] = [];
   const report = (step: string): void => {
     process.stderr.write(`${step}\n`);
   };
@@ -64,8 +64,9 @@ async function main(): Promise<number> {
       ]);
     }
     process.stdout.write(describeImage(image));
-    if (trials !== undefined) process.stdout.write(describeTried(await trials.run(image)));
-    images.push(image);
+    const tried = await trials?.run(image);
+    if (tried !== undefined) process.stdout.write(describeTried(tried));
+    images.push({ image, tried });
   }
   if (images.length > 1) process.stdout.write(describeImages(images));
   return 0;

@@ -1,5 +1,6 @@
 /** An image's hello, once and for real: pushed, and started by imgstore from an empty cache. */
 
+import type { ChildProcess } from 'node:child_process';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { TestHome } from '../../test/support/processes.ts';
@@ -10,6 +11,7 @@ import { helloDone } from './hello.ts';
 const pushTimeoutMs = 10 * 60_000;
 const helloTimeoutMs = 120_000;
 const stopTimeoutMs = 10_000;
+const stopAgainMs = 500;
 
 export interface Tried {
   /** From the command's start until the hello was done, and that again at once. */
@@ -44,11 +46,21 @@ export class Trials implements AsyncDisposable {
     const command = ['run', '--stats', name, ...(args ? ['--', ...args] : [])];
     const timeoutMs = helloTimeoutMs + stopTimeoutMs;
     const { child, result } = this.#home.start(command, { timeoutMs });
-    await helloDone(done, child, { timeoutMs: helloTimeoutMs }).finally(() => {
-      child.kill('SIGTERM');
-    });
-    const ms = performance.now() - before;
+    let ms = Number.NaN;
+    try {
+      await helloDone(done, child, { timeoutMs: helloTimeoutMs });
+      ms = performance.now() - before;
+    } finally {
+      await stopped(child, result);
+    }
     const { stderr } = await result;
     return { ms, stats: /^.*Fetched .*$/m.exec(stderr)?.[0] ?? '' };
   }
+}
+
+/** Some programs handle SIGTERM and go on: three of them mean it. */
+async function stopped(child: ChildProcess, result: Promise<unknown>): Promise<void> {
+  child.kill('SIGTERM');
+  const timer = setInterval(() => child.kill('SIGTERM'), stopAgainMs);
+  await result.catch(() => {}).finally(() => clearInterval(timer));
 }

@@ -38,7 +38,7 @@ END
 ln -sT "$PWD" /srv/cluster
 ln -s /usr/lib/postgresql/*/bin/postgres /usr/local/bin/postgres
 chown -h postgres: /srv/cluster
-runuser -u postgres -- postgres --single -j -D /srv/cluster postgres <<'END'
+runuser -u postgres -- /usr/local/bin/postgres --single -j -D /srv/cluster postgres <<'END'
 create table item (id int primary key, name text not null);
 
 insert into item select n, md5(n::text) from generate_series(1, ${rows}) n;

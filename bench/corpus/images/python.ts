@@ -79,10 +79,10 @@ export const pythonSci: ImageDefinition = {
   hello: { done: { by: 'line', text: '45' } },
   current: pythonSciCurrent,
   versions: {
-    scipy: {
+    h5py: {
       stands: 'a dependency added on top',
       from: 'python-sci',
-      layers: [{ packages: ['python3-scipy'] }],
+      layers: [{ packages: ['python3-h5py'] }],
       config: {},
     },
   },
