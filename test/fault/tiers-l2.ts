@@ -3,8 +3,14 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { crc32 } from 'node:zlib';
 import { parseChunkId } from '../../src/base/digest.ts';
-import { chunkSizeAt, leaseKey } from '../../src/cache/fleet/format.ts';
+import {
+  checksumAt,
+  chunkSizeAt,
+  headerSizeBytes,
+  leaseKey,
+} from '../../src/cache/fleet/format.ts';
 import type { MemcachedServer, MemcachedServerOptions } from '../support/memcached.ts';
 import { flush, itemsOf, setItems } from '../support/memcached-contents.ts';
 import type { TcpFault } from '../support/proxies.ts';
@@ -23,6 +29,8 @@ interface Phase {
   from?: Readonly<Record<Scope, Tier>> | undefined;
   /** One of these is counted of each node with the fault, which shows that it was met. */
   seen?: readonly ('failed' | 'absent' | 'stored' | 'refused' | 'wrong')[];
+  /** Whether it is in what L2 holds, so that L2 must hold all before. */
+  isStored?: true;
   /** Whether it shows in waits for other workers that bring nothing. */
   inVain?: true;
 }
@@ -70,8 +78,16 @@ const faults: Readonly<Record<string, Readonly<Record<string, () => Phase>>>> = 
     "other chunks' shards": () => ({
       begin: nodes => each(nodes, ({ server }) => shiftShards(server)),
       end: async () => {},
+      isStored: true,
       from: withoutThem,
       seen: ['wrong'],
+    }),
+    // Which of two that lie is not known.
+    'forged shards': () => ({
+      begin: nodes => each(nodes, ({ server }) => forgeShards(server)),
+      end: async () => {},
+      isStored: true,
+      from: withoutThem,
     }),
     'leases that nobody has': () => ({
       begin: (nodes, all) => loseToLeases(nodes, all),
@@ -130,6 +146,7 @@ export function testL2(service: () => TierService): void {
 
 async function runPhase(worker: TierWorker, scope: Scope, phase: Phase): Promise<string> {
   const nodes = worker.nodes.slice(0, scopes[scope]);
+  if (phase.isStored) await recovered(worker);
   await phase.begin(nodes, worker.nodes);
   const { l2, store, longestMs } = await underFault(worker, nodes, phase, scope).finally(() =>
     phase.end(nodes),
@@ -157,13 +174,14 @@ async function underFault(
     (seen.length === 0 || (await seenOf()).every((count, i) => count > seenBefore[i]!)) &&
     (inVain === undefined || (await waits()) > waitsBefore);
   const beganMs = performance.now();
+  let isFrom = from === undefined;
   for (;;) {
     const before = await worker.hits();
     const { longestMs } = await worker.load(filesAPhase);
     const after = await worker.hits();
     const [l2, store] = [grown(before, after, 'l2'), grown(before, after, 'store')];
     assert.ok(l2 + store >= filesAPhase, `${l2} + ${store}: no chunk was in memory`);
-    const isFrom = from === undefined || from[scope] === (l2 > store ? 'l2' : 'store');
+    isFrom ||= from?.[scope] === (l2 > store ? 'l2' : 'store');
     if (isFrom && (await isMet())) return { l2, store, longestMs };
     const isLate = performance.now() - beganMs > shownWithinMs;
     assert.ok(!isLate, `${l2} from L2, ${store} from L3\n${worker.log()}`);
@@ -209,6 +227,17 @@ async function shiftShards(server: MemcachedServer): Promise<void> {
   const items = await itemsOf(server, 'imgstore/shard/');
   const shifted = items.map(({ key }, i) => ({ key, value: items[(i + 1) % items.length]!.value }));
   await setItems(server, shifted);
+}
+
+/** The checksums are right, the shards are not. */
+async function forgeShards(server: MemcachedServer): Promise<void> {
+  const items = await itemsOf(server, 'imgstore/shard/');
+  for (const { value } of items) {
+    value[value.length - 1]! ^= 1;
+    const payload = value.subarray(headerSizeBytes);
+    value.writeUInt32LE(crc32(payload, crc32(value.subarray(0, checksumAt))), checksumAt);
+  }
+  await setItems(server, items);
 }
 
 /** No node has a shard; for each chunk these say that somebody is about to fetch it. */

@@ -23,9 +23,8 @@ import { Random } from '../support/random.ts';
 import { type LayerEntry, tarOf } from '../support/tar-builder.ts';
 import { mountTmpfs } from '../support/temporary-folder.ts';
 
-export interface Context {
+interface Context {
   after(fn: () => Promise<void>): void;
-  diagnostic(message: string): void;
 }
 
 /** All files together are more than the memory cache: read one after the other, none is in it. */
@@ -131,8 +130,6 @@ export class TierWorker {
   nodes: FleetNode[] = [];
   store!: RemoteStoreProxy;
   disk: FaultyFolder | undefined;
-  /** The longest that a read waited which was to be served. */
-  longestMs = 0;
   #environment: NodeJS.ProcessEnv = {};
   #at = 0;
 
@@ -176,7 +173,6 @@ export class TierWorker {
   async load(count: number): Promise<Met> {
     const files = Array.from({ length: count }, () => this.#next());
     const met = await this.read(files, servedWithinMs);
-    this.longestMs = Math.max(this.longestMs, met.longestMs);
     assert.deepEqual([...met.failed], [], `reads that can be served, in ${this.log()}`);
     return met;
   }

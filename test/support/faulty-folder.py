@@ -8,7 +8,6 @@ import time
 from fusepy import FUSE, FuseOSError, Operations
 
 source, mount_point, control = sys.argv[1:]
-WRITES = {"create", "write", "mkdir", "rename", "truncate", "utimens"}
 
 
 class FaultyFolder(Operations):
@@ -22,7 +21,7 @@ class FaultyFolder(Operations):
             time.sleep(float(value) / 1000)
         while fault == "hang" and read(control) == "hang":
             time.sleep(0.02)
-        if fault == "fail" and (value != "ENOSPC" or operation in WRITES):
+        if fault == "fail":
             raise FuseOSError(getattr(errno, value))
         result = getattr(self, operation)(*arguments)
         if operation == "read" and fault == "lie" and result:

@@ -10,8 +10,8 @@ import { mountsBelow, runCommand } from './processes.ts';
 export type FolderFault =
   /** Every operation takes so long. */
   | { do: 'slow'; waitMs: number }
-  /** Every operation fails so; with ENOSPC those that write. */
-  | { do: 'fail'; code: 'EIO' | 'ESTALE' | 'ENOSPC' | 'EROFS' }
+  /** Every operation fails so. */
+  | { do: 'fail'; code: 'EIO' | 'ESTALE' }
   /** A bit of every read is another. */
   | { do: 'lie' }
   /** Operations wait until the fault ends. */
