@@ -35,8 +35,11 @@ const faults: readonly [string, ProcessFault][] = [
   ['resetting connections', { do: 'reset' }],
 ];
 
-/** A third of what one reader can take, so that reads seldom wait for each other. */
-const readsPerSecond = 250;
+/**
+ * A third of what one reader can take, so that reads seldom wait for each other; and less than passes
+ * the link, so that misses of all of them would not pile up there.
+ */
+const readsPerSecond = 200;
 /** From then on the node is known to be in trouble. */
 const knownAfterMs = 1000;
 
