@@ -44,12 +44,15 @@ async function storeChunks(url: string, chunks: readonly SealedChunk[]): Promise
 }
 
 async function main(): Promise<void> {
-  process.on('disconnect', () => process.exit(1));
+  let isDone = false;
+  // Also connections to the store that are kept end with it.
+  process.on('disconnect', () => process.exit(isDone ? 0 : 1));
   const send = (message: ReadsMessage) => void process.send!(message);
   const small = process.argv.includes('--small');
   collectBuffersWithTheHeap();
   Object.assign(process.env, storeEnvironment);
   send({ rows: await benchReads({ small, report: step => send({ step }) }) });
+  isDone = true;
   process.disconnect();
 }
 
