@@ -29,6 +29,7 @@ const faults: Readonly<Record<string, Readonly<Record<string, Phase>>>> = {
   resetting: {
     'stale handles': { ...mistreated({ do: 'fail', code: 'ESTALE' }), from: 'store' },
     'entries vanish': { begin: vanish, end: vanish, from: 'store' },
+    'its folder is removed': { begin: removeFolder, end: async () => {}, from: 'store' },
   },
   lying: {
     'flipped bits': { ...mistreated({ do: 'lie' }) },
@@ -127,8 +128,12 @@ function mistreated(fault: FolderFault): Phase {
 async function vanish({ disk }: TierWorker): Promise<void> {
   const folder = join(disk!.source, 'v1');
   for (const name of readdirSync(folder)) {
-    if (name !== 'tmp') rmSync(join(folder, name), { recursive: true });
+    if (name !== 'tmp') rmSync(join(folder, name), { recursive: true, force: true, maxRetries: 5 });
   }
+}
+
+async function removeFolder({ disk }: TierWorker): Promise<void> {
+  await runChecked('rm', ['-rf', join(disk!.source, 'v1')]);
 }
 
 /** Of every other file a bit is another, the rest are cut in half. */
@@ -149,7 +154,7 @@ async function rot({ disk }: TierWorker): Promise<void> {
 async function fill({ disk }: TierWorker): Promise<void> {
   const folder = join(disk!.source, 'v1');
   for (const name of readdirSync(folder).filter((_, i) => i % 2 === 0)) {
-    if (name !== 'tmp') rmSync(join(folder, name), { recursive: true });
+    if (name !== 'tmp') rmSync(join(folder, name), { recursive: true, force: true, maxRetries: 5 });
   }
   // Until it fails.
   await runCommand('dd', ['if=/dev/zero', `of=${join(disk!.source, 'ballast')}`, 'bs=64k']);
