@@ -215,7 +215,7 @@ async function metricsServer({ settings, log }: DaemonOptions) {
   return (text: () => string) => new server.MetricsServer({ address, text, log });
 }
 
-/** As openFleet. Without the packages, or with variables that they do not take, reads go on. */
+/** As openFleet. Without the packages, which are optional, or with variables they refuse, reads go on. */
 async function openTracing({ env, log }: DaemonOptions): Promise<Tracing | undefined> {
   const endpoint = env['OTEL_EXPORTER_OTLP_TRACES_ENDPOINT'] || env['OTEL_EXPORTER_OTLP_ENDPOINT'];
   const isOff = env['OTEL_SDK_DISABLED'] === 'true' || env['OTEL_TRACES_EXPORTER'] === 'none';
@@ -224,7 +224,9 @@ async function openTracing({ env, log }: DaemonOptions): Promise<Tracing | undef
     const { Tracing } = await import('./tracing.ts');
     return new Tracing({ env, log });
   } catch (error) {
-    log('warn', `Cannot trace reads: ${describeError(error)}`);
+    const isMissing = (error as NodeJS.ErrnoException).code === 'ERR_MODULE_NOT_FOUND';
+    const missing = "OpenTelemetry's packages are not installed. npm ci brings them.";
+    log('warn', `Cannot trace reads: ${isMissing ? missing : describeError(error)}`);
     return undefined;
   }
 }

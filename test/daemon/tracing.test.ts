@@ -190,3 +190,23 @@ test('a collector that is dead, or silent, costs a read nothing and the end two 
     rmSync(`${home.home}/run/daemon.log`);
   }
 });
+
+test('without the packages, which are optional, the log says so once and reads go on', async context => {
+  const home = await newHome(context);
+  const hide = `import { registerHooks } from 'node:module';
+    registerHooks({
+      resolve(specifier, context, next) {
+        const hidden = specifier.startsWith('@opentelemetry/') ? '@absent/package' : specifier;
+        return next(hidden, context);
+      },
+    });`;
+  const env = {
+    OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:1',
+    NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(hide)}`,
+  };
+  await mountAndRead(home, env);
+  const warnings =
+    readFileSync(`${home.home}/run/daemon.log`, 'utf8').match(/.*trace reads.*/g) ?? [];
+  assert.equal(warnings.length, 1);
+  assert.match(warnings[0]!, /OpenTelemetry's packages are not installed\. npm ci brings them\.$/);
+});
