@@ -32,8 +32,8 @@ export interface GetOptions {
   /** Nobody waits for it until this is wanted; undefined if somebody does. */
   prefetch?: Prefetch | undefined;
   /**
-   * Waited for before the lowest tier is asked: a bound on what goes on in caches must not wait with
-   * it. It rejects with PrefetchShed only.
+   * Waited for before the lowest tier is asked, once or again: a bound on what goes on in caches must
+   * not wait with it. It rejects with PrefetchShed, or with the signal's reason.
    */
   onLowest?: (() => Promise<void>) | undefined;
 }

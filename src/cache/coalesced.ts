@@ -12,23 +12,74 @@ interface Flight {
   readonly result: Promise<SealedHit | undefined>;
   readonly abort: AbortController;
   readonly prefetch: Prefetch | undefined;
-  waiting: number;
+  readonly waiters: Waiters;
+}
+
+/**
+ * Those who wait for one fetch. Before the lowest tier all are asked, each for its own bound, and the
+ * first that may pass opens the way: who came first may have given up, or be a prefetch in a queue.
+ */
+class Waiters {
+  readonly #all = new Set<GetOptions>();
+  #way: Way | undefined;
+
+  get size(): number {
+    return this.#all.size;
+  }
+
+  /** The answer takes it out. */
+  add(options: GetOptions): () => void {
+    const waiter = { ...options };
+    this.#all.add(waiter);
+    this.#way?.ask(waiter);
+    return () => this.#all.delete(waiter);
+  }
+
+  onLowest(): Promise<void> {
+    const way = new Way();
+    this.#way = way;
+    for (const waiter of this.#all) way.ask(waiter);
+    return way.opened;
+  }
+}
+
+class Way {
+  readonly #opened = Promise.withResolvers<void>();
+  #asked = 0;
+
+  get opened(): Promise<void> {
+    return this.#opened.promise;
+  }
+
+  ask({ onLowest = async () => {} }: GetOptions): void {
+    this.#asked++;
+    onLowest().then(this.#opened.resolve, (reason: unknown) => {
+      if (--this.#asked === 0) this.#opened.reject(reason);
+    });
+  }
 }
 
 export function coalesced(source: ChunkSource): ChunkSource {
   const flights = new Map<string, Flight>();
 
-  const depart = (id: ChunkId, key: string, first: GetOptions): Flight => {
+  const depart = (id: ChunkId, key: string, { sizeBytes, prefetch }: GetOptions): Flight => {
     const abort = new AbortController();
     const { signal } = abort;
-    const own = isUnwanted(first.prefetch) ? new Prefetch() : undefined;
+    const waiters = new Waiters();
+    const onLowest = () => waiters.onLowest();
+    const own = isUnwanted(prefetch) ? new Prefetch() : undefined;
     const land = () => {
       if (flights.get(key) === flight) flights.delete(key);
     };
-    const result = fly(own, prefetch => source.get(id, { ...first, signal, prefetch }), land);
+    const ask = (prefetch: Prefetch | undefined) =>
+      source.get(id, { sizeBytes, signal, prefetch, onLowest });
+    const result = fly(own, ask, land);
     // What a tier holds for the answer, as the lease on a chunk, is of no use any more.
-    result.catch((reason: unknown) => abort.abort(reason));
-    const flight = { result, abort, prefetch: own, waiting: 0 };
+    result.then(
+      hit => hit ?? abort.abort(),
+      (reason: unknown) => abort.abort(reason),
+    );
+    const flight = { result, abort, prefetch: own, waiters };
     flights.set(key, flight);
     return flight;
   };
@@ -41,13 +92,14 @@ export function coalesced(source: ChunkSource): ChunkSource {
       // With its size: a recipe that states a wrong one must not fail the readers of others.
       const key = `${id}:${sizeBytes}`;
       const flight = flights.get(key) ?? depart(id, key, options);
-      flight.waiting++;
+      const leave = flight.waiters.add(options);
       const want = () => flight.prefetch?.want();
       if (prefetch === undefined) want();
       else prefetch.onWanted(want);
       if (signal === undefined) return flight.result;
       return abandonable(flight.result, signal, () => {
-        if (--flight.waiting > 0) return;
+        leave();
+        if (flight.waiters.size > 0) return;
         // Who comes now must not board a flight that is coming down.
         if (flights.get(key) === flight) flights.delete(key);
         flight.abort.abort(signal.reason);

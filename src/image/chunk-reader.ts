@@ -62,6 +62,42 @@ interface Flight {
   tier: string | undefined;
 }
 
+/** That of a flight: at the caches, then at the lowest tier. */
+class MovingPlace {
+  #place: Place | undefined;
+  #moving: Promise<void> | undefined;
+  #ended = false;
+
+  constructor(place: Place) {
+    this.#place = place;
+  }
+
+  /** Once, but again if that fails: several gets may come to the lowest tier. */
+  async move(acquire: () => Promise<Place>): Promise<void> {
+    this.#moving ??= this.#move(acquire);
+    await this.#moving;
+  }
+
+  end(): void {
+    this.#ended = true;
+    this.#place?.release();
+    this.#place = undefined;
+  }
+
+  async #move(acquire: () => Promise<Place>): Promise<void> {
+    this.#place?.release();
+    this.#place = undefined;
+    try {
+      this.#place = await acquire();
+    } catch (error) {
+      this.#moving = undefined;
+      throw error;
+    }
+    // Others wait for the same fetch, and had a place earlier.
+    if (this.#ended) this.end();
+  }
+}
+
 type Asking = Omit<GetOptions, 'sizeBytes'>;
 
 /** For their turn: small, and given up with their mounts. Those of 64 mounts that begin at once. */
@@ -70,7 +106,9 @@ const prefetchesWaitingMax = 256;
 export class ChunkReader {
   readonly #source: ChunkSource;
   readonly #decoded: DecodedCache;
-  readonly #flights = new Map<ChunkId, Flight>();
+  readonly #flights = new Set<Flight>();
+  /** Of these the first of each chunk, which others may join. */
+  readonly #shared = new Map<ChunkId, Flight>();
   /** To the caches. */
   readonly #admission: Admission;
   /** To the lowest tier: from then on a flight has its place here and not there. */
@@ -105,7 +143,7 @@ export class ChunkReader {
    */
   async read(segment: ChunkSegment, counters: ReadCounters, trace?: ChunkTrace): Promise<Buffer> {
     const startedMs = performance.now();
-    const other = this.#flights.get(segment.id);
+    const other = this.#shared.get(segment.id);
     const joined = other !== undefined && isSameChunk(other.segment, segment);
     if (joined) {
       count(counters, 'in-flight');
@@ -130,7 +168,7 @@ export class ChunkReader {
    * come meanwhile join. False if it could not be had, or not now; it never rejects.
    */
   async prefetch(segment: ChunkSegment, counters: ReadCounters): Promise<boolean> {
-    if (this.#flights.has(segment.id) || this.#decoded.get(segment) !== undefined) return true;
+    if (this.#shared.has(segment.id) || this.#decoded.get(segment) !== undefined) return true;
     const { done } = this.#depart(segment, counters, new Prefetch());
     return done.then(
       () => true,
@@ -140,10 +178,11 @@ export class ChunkReader {
 
   /** The disk of these counters is gone: what nobody else waits for is not fetched any more. */
   abandon(counters: ReadCounters, reason: Error): void {
-    for (const [id, { waiting, abort }] of this.#flights) {
+    for (const flight of this.#flights) {
+      const { waiting, abort } = flight;
       if (!waiting.delete(counters) || waiting.size > 0) continue;
       // Who comes now must not board a flight that is coming down.
-      this.#flights.delete(id);
+      this.#end(flight);
       abort.abort(reason);
     }
   }
@@ -158,16 +197,12 @@ export class ChunkReader {
     const { signal } = abort;
     const ask = async (unlessWanted: Prefetch | undefined) => {
       const asking = { signal, prefetch: unlessWanted };
-      let place: Place | undefined = await this.#admission.acquire(asking);
-      const onLowest = async () => {
-        place?.release();
-        place = undefined;
-        place = await this.#lowestPlace(asking);
-      };
+      const place = new MovingPlace(await this.#admission.acquire(asking));
+      const onLowest = () => place.move(() => this.#lowestAdmission.acquire(asking));
       try {
         return await this.#fetch(segment, { ...asking, onLowest }, onHit);
       } finally {
-        place?.release();
+        place.end();
       }
     };
     const onHit = ({ tier, sealed }: SealedHit) => {
@@ -177,25 +212,20 @@ export class ChunkReader {
       counters.chunksFetched++;
       counters.storedBytesFetched += sealed.length;
     };
-    const land = () => {
-      if (this.#flights.get(id) === flight) this.#flights.delete(id);
-    };
-    const done = fly(prefetch, ask, land);
+    const done = fly(prefetch, ask, () => this.#end(flight));
     const waiting = new Set([counters]);
     const flight: Flight = { segment, done, waiting, prefetch, abort, tier: undefined };
+    this.#flights.add(flight);
     // One for which others state another key or size flies alone.
-    if (!this.#flights.has(id)) this.#flights.set(id, flight);
+    if (!this.#shared.has(id)) this.#shared.set(id, flight);
     return flight;
   }
 
-  /** Undefined if nobody waits here any more: others may, for whom the tiers go on. */
-  async #lowestPlace(asking: Asking): Promise<Place | undefined> {
-    try {
-      return await this.#lowestAdmission.acquire(asking);
-    } catch (error) {
-      if (asking.signal?.aborted === true) return undefined;
-      throw error;
-    }
+  /** Nobody joins it any more. */
+  #end(flight: Flight): void {
+    const { id } = flight.segment;
+    this.#flights.delete(flight);
+    if (this.#shared.get(id) === flight) this.#shared.delete(id);
   }
 
   async #fetch(

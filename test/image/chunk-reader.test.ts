@@ -360,3 +360,73 @@ test('what a cache has is read however many wait for a lowest tier that does not
   assert.equal(store.runningMost, 4);
   assert.equal(reader.chunksInFlight, 0);
 });
+
+/** The same chunk as a recipe that is wrong states it. */
+function misstated(right: ChunkSegment): ChunkSegment {
+  return { ...right, key: Buffer.alloc(right.key.length, 1) };
+}
+
+/** A cache and a store that do as told, behind all that the daemon puts before them. */
+function stack(chunksInFlightMax: number) {
+  const cache = new FaultySource(new MemorySource('l1', { verified: false }), 'hold');
+  const store = new FaultySource(shelf, 'work');
+  const tiers = coalesced(tiered([cache, store], { log: silentLog }));
+  return { cache, store, reader: readerOf(tiers, chunksInFlightMax) };
+}
+
+test('who gives up leaves a fetch to one with another key, and its place to nobody', async () => {
+  const { cache, reader } = stack(4);
+  const given = newReadCounters();
+  const wrong = reader.read(misstated(segment), given);
+  const right = reader.read(segment, newReadCounters());
+  const reason = new Error('unmounted');
+  await until(() => cache.running === 1);
+  reader.abandon(given, reason);
+  await assert.rejects(wrong, error => error === reason);
+  cache.release();
+  assert.ok((await right).equals(plain));
+});
+
+test('a read is not shed with a prefetch by a recipe that is wrong', async () => {
+  const { cache, store, reader } = stack(4);
+  store.plan = () => 'hold';
+  const others: Promise<boolean>[] = [];
+  // One at the store, and as many waiting for it as may.
+  cache.plan = () => 'work';
+  for (let n = 0; n < 257; n++) {
+    const other = await shelve(shelf, manyBytes(random, 100));
+    others.push(reader.prefetch(other, newReadCounters()));
+    await nextTurn();
+  }
+  cache.plan = () => 'hold';
+  const wrong = reader.prefetch(misstated(segment), newReadCounters());
+  const right = reader.read(segment, newReadCounters());
+  await until(() => cache.running === 1);
+  store.plan = () => 'work';
+  cache.release();
+  assert.ok((await right).equals(plain));
+  cache.plan = () => 'work';
+  store.release();
+  await Promise.all([wrong, ...others]);
+});
+
+test('flights that nobody may join leave the caches too, and end with their disk', async () => {
+  const { cache, store, reader } = stack(2);
+  cache.plan = () => 'work';
+  store.plan = () => 'hold';
+  const cached = await shelve(shelf, manyBytes(random, 50_000));
+  await cache.put(cached.id, shelf.chunks.get(cached.id)!);
+  const given = newReadCounters();
+  const reason = new Error('unmounted');
+  const wrong = Promise.allSettled([
+    reader.read(segment, newReadCounters()),
+    reader.read(misstated(segment), given),
+    reader.read({ ...misstated(segment), plainSizeBytes: 1 }, given),
+  ]);
+  assert.equal((await reader.read(cached, newReadCounters())).length, 50_000);
+  reader.abandon(given, reason);
+  store.release();
+  const reasons = (await wrong).map(({ status }) => status);
+  assert.deepEqual(reasons, ['fulfilled', 'rejected', 'rejected']);
+  assert.equal(reader.chunksInFlight, 0);
+});
