@@ -380,7 +380,7 @@ test('who gives up leaves a fetch to one with another key, and its place to nobo
   const wrong = reader.read(misstated(segment), given);
   const right = reader.read(segment, newReadCounters());
   const reason = new Error('unmounted');
-  await until(() => cache.running === 1);
+  await until(() => cache.running === 1, 'the cache is asked');
   reader.abandon(given, reason);
   await assert.rejects(wrong, error => error === reason);
   cache.release();
@@ -401,7 +401,7 @@ test('a read is not shed with a prefetch by a recipe that is wrong', async () =>
   cache.plan = () => 'hold';
   const wrong = reader.prefetch(misstated(segment), newReadCounters());
   const right = reader.read(segment, newReadCounters());
-  await until(() => cache.running === 1);
+  await until(() => cache.running === 1, 'the cache is asked');
   store.plan = () => 'work';
   cache.release();
   assert.ok((await right).equals(plain));
