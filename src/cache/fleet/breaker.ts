@@ -17,6 +17,8 @@ export interface BreakerOptions {
   random: () => number;
   /** Good ones that close it, and as many at once; 3 unless told. */
   probesInARow?: number;
+  /** Of requests that are under way together one failure is consecutive: one bad moment fails them all. */
+  failTogether?: boolean;
 }
 
 export type BreakerState = 'closed' | 'open' | 'half-open';
@@ -37,6 +39,9 @@ export class CircuitBreaker {
   /** The latest outcomes while closed: true is bad. */
   #window: boolean[] = [];
   #consecutiveFailures = 0;
+  /** Requests that have begun, and how many of these had when the latest failure was told. */
+  #begun = 0;
+  #begunAtFailure = 0;
   /** Times that it opened since it was last closed. */
   #openings = 0;
   #openUntilMs = 0;
@@ -78,14 +83,19 @@ export class CircuitBreaker {
         if (opening === this.#openings) this.#endProbe(outcome);
       };
     }
-    return outcome => this.#end(outcome);
+    const serial = ++this.#begun;
+    return outcome => this.#end(outcome, serial);
   }
 
-  #end(outcome: Outcome): void {
+  #end(outcome: Outcome, serial: number): void {
     // One that began before it opened is no probe.
     if (outcome === 'unknown' || this.#openings > 0) return;
     const isBad = outcome === 'bad';
-    this.#consecutiveFailures = isBad ? this.#consecutiveFailures + 1 : 0;
+    if (!isBad) this.#consecutiveFailures = 0;
+    else if (serial > this.#begunAtFailure || this.#options.failTogether !== true) {
+      this.#consecutiveFailures++;
+      this.#begunAtFailure = this.#begun;
+    }
     this.#window.push(isBad);
     if (this.#window.length > windowOutcomes) this.#window.shift();
     const bad = this.#window.filter(Boolean).length;

@@ -34,6 +34,8 @@ export interface MemcachedOptions extends MemcachedAddress {
   nowMs?: () => number;
   /** 0 to below 1. */
   random?: () => number;
+  /** For how long this process has not waited for events, in all. */
+  busyMs?: () => number;
 }
 
 export interface ReadOptions {
@@ -59,11 +61,16 @@ const reconnectBackOff: BackOff = { waitFirstMs: 100, waitMaxMs: 5000 };
 /** One read from the socket; a longer one costs memory per server, a shorter one more turns. */
 const receiveBufferSizeBytes = 128 * KiB;
 
+/** A fault: no answer in time. It may be on its way. */
+export class TimeOut extends ImgstoreError {}
+
 interface Request {
   readonly opaque: number;
   readonly sizeBytes: number;
   readonly read: ReadOptions | undefined;
   readonly sentMs: number;
+  /** This process', when it was sent. */
+  readonly busyMs: number;
   readonly timeoutMs: number;
   timer: NodeJS.Timeout;
   /** Whether its time was extended. */
@@ -91,6 +98,7 @@ export class MemcachedClient {
   readonly #options: MemcachedOptions;
   readonly #nowMs: () => number;
   readonly #random: () => number;
+  readonly #busyMs: () => number;
   #connection: Connection | undefined;
   #pendingBytes = 0;
   #opaque = 0;
@@ -104,6 +112,7 @@ export class MemcachedClient {
     this.#options = options;
     this.#nowMs = options.nowMs ?? (() => performance.now());
     this.#random = options.random ?? Math.random;
+    this.#busyMs = options.busyMs ?? (() => performance.eventLoopUtilization().active);
   }
 
   /**
@@ -188,6 +197,7 @@ export class MemcachedClient {
         read,
         timeoutMs,
         sentMs: this.#nowMs(),
+        busyMs: this.#busyMs(),
         timer: setTimeout(() => this.#expire(connection, request), timeoutMs),
         settle: outcome => {
           if (request.settled) return;
@@ -292,18 +302,22 @@ export class MemcachedClient {
   }
 
   /**
-   * The time for which this process was late to look is not the server's: once it is given back. Even
-   * if the timer is in time, the answer may have come while nobody looked: sockets are read after timers.
+   * The time for which this process was busy, or late to look, is not the server's: once it is given
+   * back. A long value comes in parts, which the server sends as they are read. Even if the timer is in
+   * time, the answer may have come while nobody looked: sockets are read after timers.
    */
   #expire(connection: Connection, request: Request): void {
     const { timeoutMs } = request;
     if (!request.extended) {
       request.extended = true;
-      const lateMs = Math.min(this.#nowMs() - request.sentMs - timeoutMs, timeoutMs);
-      request.timer = setTimeout(() => this.#expire(connection, request), Math.max(lateMs, 1));
+      const lateMs = this.#nowMs() - request.sentMs - timeoutMs;
+      const busyMs = this.#busyMs() - request.busyMs;
+      const moreMs = Math.min(Math.max(lateMs, busyMs, 1), timeoutMs);
+      request.timer = setTimeout(() => this.#expire(connection, request), moreMs);
       return;
     }
-    request.settle(this.#fault(`no answer within ${timeoutMs} ms`));
+    const { code, message, hint = '' } = this.#fault(`no answer within ${timeoutMs} ms`);
+    request.settle(new TimeOut(code, message, { hint }));
     this.#giveUpIfStalled();
   }
 

@@ -21,6 +21,7 @@ import { repairKey, shardKey } from './format.ts';
 import { type LeaseStats, Leases, type Look } from './leases.ts';
 import { CacheNode, type NodeStats } from './node.ts';
 import { Placement } from './placement.ts';
+import { Pulse } from './pulse.ts';
 import { type Finding, FleetRead, isShard, type ReadReport } from './read.ts';
 import { assignShards, makeShards, type ShardedChunk } from './shard.ts';
 
@@ -123,7 +124,8 @@ export class FleetSource implements ChunkSource {
   constructor(options: FleetSourceOptions) {
     const { log, nowMs = () => performance.now(), random = Math.random } = options;
     this.#shape = options.shape;
-    this.#nodes = options.nodes.map(server => new CacheNode(server, { log, nowMs, random }));
+    const pulse = new Pulse(nowMs);
+    this.#nodes = options.nodes.map(server => new CacheNode(server, { log, nowMs, random, pulse }));
     this.#placement = new Placement(this.#nodes);
     this.#waitMaxMs = options.waitMaxMs ?? waitDefaultMs;
     this.#leases = new Leases({
@@ -322,5 +324,6 @@ export class FleetSource implements ChunkSource {
 
 /** Whether the node may well have its shard. */
 function isUnknown(finding: Finding | undefined): boolean {
-  return finding === undefined || finding === 'failed' || finding === 'busy';
+  const unknown: readonly (Finding | undefined)[] = [undefined, 'timed out', 'failed', 'busy'];
+  return unknown.includes(finding);
 }

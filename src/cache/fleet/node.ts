@@ -7,9 +7,10 @@ import type { ChunkId } from '../../base/digest.ts';
 import { describeError, ImgstoreError } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
 import { type BreakerState, CircuitBreaker, type Outcome } from './breaker.ts';
-import { MemcachedClient, type ReadAnswer, type ReadOptions } from './client.ts';
+import { MemcachedClient, type ReadAnswer, type ReadOptions, TimeOut } from './client.ts';
 import type { FleetServer } from './fleet-config.ts';
 import type { FleetNode } from './placement.ts';
+import type { Pulse } from './pulse.ts';
 import type { WrongValue } from './shard.ts';
 
 export interface NodeStats {
@@ -32,8 +33,8 @@ export interface NodeStats {
 /** `lie`: a right checksum, but another shard than the chunk's. */
 export type WrongKind = WrongValue | 'lie';
 
-/** `failed`: it did not answer in time, or not as it should. `busy`: it was not asked. */
-export type NodeAnswer = ReadAnswer | 'failed' | 'busy';
+/** `timed out`, `failed`: it did not answer as it should. `busy`: it was not asked, or nobody answered. */
+export type NodeAnswer = ReadAnswer | 'timed out' | 'failed' | 'busy';
 
 export interface Asked {
   answer: Promise<NodeAnswer>;
@@ -47,6 +48,8 @@ export interface NodeOptions {
   log: Log;
   nowMs: () => number;
   random: () => number;
+  /** Of the fleet. */
+  pulse: Pulse;
 }
 
 export interface NoteOptions {
@@ -67,6 +70,7 @@ export class CacheNode implements FleetNode {
   readonly #breaker: CircuitBreaker;
   /** Open while it refuses what it is to be given again. */
   readonly #repairs: CircuitBreaker;
+  readonly #pulse: Pulse;
   readonly #log: Log;
   readonly #nowMs: () => number;
   readonly #counts = { asked: 0, answered: 0, absent: 0, failed: 0, stored: 0, refused: 0 };
@@ -74,13 +78,14 @@ export class CacheNode implements FleetNode {
   #lastFault = '';
   #wrongLoggedMs = Number.NEGATIVE_INFINITY;
 
-  constructor(server: FleetServer, { log, nowMs, random }: NodeOptions) {
+  constructor(server: FleetServer, { log, nowMs, random, pulse }: NodeOptions) {
     this.name = server.name;
     this.weight = server.weight;
     this.domain = server.domain;
     this.#client = new MemcachedClient({ host: server.host, port: server.port, nowMs, random });
-    this.#breaker = new CircuitBreaker({ nowMs, random });
+    this.#breaker = new CircuitBreaker({ nowMs, random, failTogether: true });
     this.#repairs = new CircuitBreaker({ nowMs, random, probesInARow: 1 });
+    this.#pulse = pulse;
     this.#log = log;
     this.#nowMs = nowMs;
   }
@@ -101,10 +106,9 @@ export class CacheNode implements FleetNode {
     const end = this.#isPointless ? undefined : this.#breaker.begin();
     if (end === undefined) return undefined;
     this.#counts.asked++;
-    const answer = this.#client
-      .get(key, options)
-      .catch((error: unknown) => this.#failed(error))
-      .then(answer => this.#count(answer));
+    const answer = this.#answerOf(() => this.#client.get(key, options)).then(answer =>
+      this.#count(answer),
+    );
     return { answer, isProbe, judge: outcome => this.#told(() => end(outcome)) };
   }
 
@@ -170,16 +174,10 @@ export class CacheNode implements FleetNode {
   async #write(work: () => Promise<void>): Promise<void> {
     const end = this.#breaker.begin();
     if (end === undefined) return;
-    let outcome: Outcome = 'unknown';
-    try {
-      await work();
-    } catch (error) {
-      if (this.#failed(error) === 'failed') {
-        outcome = 'bad';
-        this.#counts.failed++;
-      }
-    }
-    this.#told(() => end(outcome));
+    const answer = await this.#answerOf(work);
+    const isBad = answer === 'failed' || answer === 'timed out';
+    if (isBad) this.#counts.failed++;
+    this.#told(() => end(isBad ? 'bad' : 'unknown'));
   }
 
   /** A probe that does not get as far as the node says nothing of it. */
@@ -188,17 +186,25 @@ export class CacheNode implements FleetNode {
   }
 
   #count(answer: NodeAnswer): NodeAnswer {
-    if (answer === 'failed') this.#counts.failed++;
+    if (answer === 'failed' || answer === 'timed out') this.#counts.failed++;
     else if (answer === 'absent') this.#counts.absent++;
     else if (answer !== 'busy') this.#counts.answered++;
     return answer;
   }
 
-  #failed(error: unknown): 'failed' | 'busy' {
-    if (!(error instanceof ImgstoreError)) throw error;
-    if (error.code === 'BUSY') return 'busy';
-    this.#lastFault = describeError(error);
-    return 'failed';
+  async #answerOf<V>(work: () => Promise<V>): Promise<V | 'timed out' | 'failed' | 'busy'> {
+    const sentMs = this.#pulse.sent();
+    try {
+      const answer = await work();
+      this.#pulse.answered();
+      return answer;
+    } catch (error) {
+      if (!(error instanceof ImgstoreError)) throw error;
+      if (error.code === 'BUSY') return 'busy';
+      this.#lastFault = describeError(error);
+      if (!(error instanceof TimeOut)) return 'failed';
+      return this.#pulse.excuses(sentMs) ? 'busy' : 'timed out';
+    }
   }
 
   /** One line in the log when it is given up, and one when it is back. */

@@ -17,7 +17,14 @@ import { joinShards, readShard, type Shard, type ShardedChunk, valueSizeBytes } 
 const nobodyWaits = 'nobody waits for it';
 
 /** What a node turned out to have. `late`: it has a value, which nobody waited for. */
-export type Finding = Shard | { wrong: WrongKind } | 'absent' | 'late' | 'failed' | 'busy';
+export type Finding =
+  | Shard
+  | { wrong: WrongKind }
+  | 'absent'
+  | 'late'
+  | 'timed out'
+  | 'failed'
+  | 'busy';
 
 export interface ReadReport {
   /** The chunk, if it was found. */
@@ -88,7 +95,10 @@ export class FleetRead {
     if (this.#pending === 0) this.#finish();
   }
 
-  /** Whether what is stored now could be read: enough nodes were asked, and have not failed. */
+  /**
+   * Whether what is stored now could be read: enough nodes were asked, and have not failed. Those that
+   * were slow are soon given up if they stay so; all may be for a moment, while many workers start.
+   */
   get isPromising(): boolean {
     const failed = this.#findings.filter(finding => finding === 'failed').length;
     const asked = this.#asked.filter(asked => asked?.isProbe === false).length;
@@ -156,7 +166,7 @@ export class FleetRead {
   }
 
   #outcomeOf(finding: Finding): Outcome {
-    if (finding === 'failed') return 'bad';
+    if (finding === 'failed' || finding === 'timed out') return 'bad';
     if (finding === 'busy') return 'unknown';
     const isUnresolved = this.#found === undefined;
     // One of those lied.

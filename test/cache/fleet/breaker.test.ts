@@ -30,6 +30,27 @@ test('consecutive failures open it, others do not', () => {
   assert.equal(b.opened, 1);
 });
 
+test('failures of one moment may count as one', () => {
+  for (const failTogether of [false, true]) {
+    const b = new CircuitBreaker({ nowMs: () => 0, random: () => 1, failTogether });
+    const round = () => {
+      const ends = Array.from({ length: 3 }, () => b.begin()!);
+      for (const end of ends) end('bad');
+    };
+    round();
+    round();
+    assert.equal(b.state, failTogether ? 'closed' : 'open');
+    if (!failTogether) continue;
+    round();
+    const early = b.begin()!;
+    round();
+    early('bad');
+    assert.equal(b.state, 'closed');
+    b.begin()!('bad');
+    assert.equal(b.state, 'open');
+  }
+});
+
 test('half of many failing opens it', () => {
   const { breaker: b } = breaker();
   for (let i = 0; i < 19; i++) tell(b, 'bad', 'good');

@@ -191,6 +191,23 @@ test('an answer that came while this process was busy is in time', async context
   }
 });
 
+test('time for which this process was busy is given back, once', async context => {
+  const { server } = await openReal(context);
+  let busyMs = 0;
+  const client = open(context, { host: server.host, port: server.port, busyMs: () => busyMs });
+  await client.get('key', read);
+  await server.pause();
+  for (const busy of [30, 1000]) {
+    const startedMs = performance.now();
+    const asked = client.get('key', { sizeMaxBytes, timeoutMs: 40 });
+    busyMs += busy;
+    await assert.rejects(asked, isFault('UNAVAILABLE', /no answer within 40 ms/));
+    const tookMs = performance.now() - startedMs;
+    assert.ok(tookMs >= 38 + Math.min(busy, 40), `${tookMs} ms`);
+  }
+  server.resume();
+});
+
 test('a connection that has been silent for long is given up', async context => {
   const { server } = await openReal(context);
   let nowMs = 0;

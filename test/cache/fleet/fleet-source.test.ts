@@ -44,7 +44,8 @@ function wrongOf(stats: Pick<FleetStats, 'nodes'>, at: number): NodeStats['wrong
 }
 
 const faults: readonly ConnectionFault[] = [
-  { do: 'delay', waitMs: 300 },
+  // More than twice what is waited: a process that is busy waits so long.
+  { do: 'delay', waitMs: 600 },
   { do: 'stall' },
   { do: 'reset' },
   { do: 'garbage', bytes: () => new Random(1).bytes(3000) },
@@ -402,6 +403,29 @@ test('more reads at once than this process can do are no fault of the nodes', as
     nodes.map(node => node.opened),
     [0, 0, 0, 0, 0],
   );
+});
+
+test('when all nodes are silent for a moment, none is blamed, and leases are asked for', async context => {
+  const fleet = await Fleet.start(context);
+  let nowMs = 0;
+  const source = fleet.open({ waitMaxMs: 20, nowMs: () => nowMs });
+  const chunks = randomChunks(new Random(18), 8);
+  await keep(source, chunks);
+  const breakers = () => new Set(source.stats().nodes.map(({ breaker }) => breaker));
+  const rounds = async (count: number) => {
+    for (let round = 0; round < count; round++) {
+      assert.equal(await read(source, chunks), 0);
+      await settled(source);
+    }
+  };
+  nowMs += 10;
+  for (const server of fleet.servers) await server.pause();
+  await rounds(6);
+  assert.deepEqual([...breakers()], ['closed']);
+  nowMs += 1000;
+  await rounds(6);
+  assert.ok(!breakers().has('closed'), 'they are gone');
+  for (const server of fleet.servers) server.resume();
 });
 
 test('reads beyond the bound go on to the next tier at once', async context => {

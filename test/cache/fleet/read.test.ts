@@ -214,6 +214,7 @@ test('it is promising to store a chunk while enough nodes that are well do not f
     [['failed', 'absent', 'absent', 'absent', 'absent'], 0, true],
     [['absent', 'failed', 'absent', 'absent', 'absent'], 1, false],
     [['failed', 'failed', 'absent', 'absent', 'absent'], 0, false],
+    [['failed', 'timed out', 'timed out', 'absent', 'busy'], 0, true],
   ] as const) {
     const { nodes, read } = scene(fourOne, { probed });
     for (const [at, answer] of answers.entries()) await nodes[at]!.answer(answer);
