@@ -48,6 +48,7 @@ async function main(): Promise<number> {
     return 2;
   }
   const images: Described[] = [];
+  let failures = 0;
   const report = (step: string): void => {
     process.stderr.write(`${step}\n`);
   };
@@ -64,12 +65,16 @@ async function main(): Promise<number> {
       ]);
     }
     process.stdout.write(describeImage(image));
-    const tried = await trials?.run(image);
+    const tried = await trials?.run(image).catch((error: Error) => {
+      failures++;
+      process.stderr.write(`${name}: its hello failed: ${error.message}\n`);
+      return undefined;
+    });
     if (tried !== undefined) process.stdout.write(describeTried(tried));
     images.push({ image, tried });
   }
   if (images.length > 1) process.stdout.write(describeImages(images));
-  return 0;
+  return failures === 0 ? 0 : 1;
 }
 
 /** What a name on the command line stands for; undefined if for nothing. */

@@ -162,9 +162,11 @@ get('/') { JSON.generate(greeting: '${greeting}', ruby: 6 * 7) }
 END
 `;
 
+const rubyPackages = ['ruby', 'ruby-sinatra', 'puma'];
+
 const rubyCurrent: VersionDefinition = {
   from: 'base',
-  layers: [{ packages: ['ruby', 'ruby-sinatra', 'puma'] }, { script: rubyApp('Hello') }],
+  layers: [{ packages: rubyPackages }, { script: rubyApp('Hello') }],
   config: {
     entrypoint: ['ruby'],
     cmd: ['/app/app.rb'],
@@ -191,6 +193,12 @@ export const ruby: ImageDefinition = {
       layers: [{ packages: ['ruby-nokogiri'] }, { script: rubyApp('Hello') }],
       config: {},
     },
-    trixie: upon('base:trixie', rubyCurrent, standsFor.trixie),
+    trixie: {
+      stands: standsFor.trixie,
+      from: 'base:trixie',
+      // Sinatra 4 does not start without it; Debian 12 has no such package.
+      layers: [{ packages: [...rubyPackages, 'ruby-rackup'] }, { script: rubyApp('Hello') }],
+      config: rubyCurrent.config,
+    },
   },
 };
