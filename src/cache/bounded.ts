@@ -126,8 +126,8 @@ export class BoundedSource implements ChunkSource {
     return this.#source.put(id, sealed);
   }
 
-  drop(id: ChunkId): Promise<void> {
-    return this.#source.drop(id);
+  drop(id: ChunkId, tier?: string): Promise<void> {
+    return this.#source.drop(id, tier);
   }
 
   async close(): Promise<void> {

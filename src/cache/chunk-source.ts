@@ -10,7 +10,8 @@
  * - put: offers a chunk to a cache; it may decline, and never rejects for a fault of its own.
  *   Resolves when the bytes may be let go. The lowest tier (the store) ignores it: chunks get there
  *   by push alone. Whoever offers has compared the bytes with the id.
- * - drop: forgets a chunk whose bytes turned out wrong, so that the next get asks further down.
+ * - drop: forgets a chunk whose bytes turned out wrong, so that the next get asks further down: the
+ *   copy of the tier that gave it, or all.
  * - close: waits for writes under way; afterwards nothing is called.
  */
 import type { ChunkId } from '../base/digest.ts';
@@ -21,7 +22,7 @@ export interface ChunkSource {
   readonly tier: string;
   get(id: ChunkId, options: GetOptions): Promise<SealedHit | undefined>;
   put(id: ChunkId, sealed: Buffer): Promise<void>;
-  drop(id: ChunkId): Promise<void>;
+  drop(id: ChunkId, tier?: string): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -32,8 +33,8 @@ export interface GetOptions {
   /** Nobody waits for it until this is wanted; undefined if somebody does. */
   prefetch?: Prefetch | undefined;
   /**
-   * Waited for before the lowest tier is asked, once or again: a bound on what goes on in caches must
-   * not wait with it. It rejects with PrefetchShed, or with the signal's reason.
+   * Waited for before the lowest tier is asked, each time: a bound on what goes on in caches must not
+   * wait with it. It rejects with PrefetchShed, or with the signal's reason.
    */
   onLowest?: (() => Promise<void>) | undefined;
 }

@@ -89,9 +89,9 @@ export function metered(
       }
     },
     put: (id, sealed) => source.put(id, sealed),
-    drop(id) {
+    drop(id, tier) {
       meter.dropped();
-      return source.drop(id);
+      return source.drop(id, tier);
     },
     close: () => source.close(),
   };

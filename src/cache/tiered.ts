@@ -42,10 +42,7 @@ class TieredSource implements ChunkSource {
       const hit = await this.#ask(cache, id, options);
       if (hit !== undefined) return this.#answer(id, hit, depth);
     }
-    if (options.onLowest !== undefined) {
-      await options.onLowest();
-      options.signal?.throwIfAborted();
-    }
+    await options.onLowest?.();
     const hit = await this.#last.get(id, options);
     return hit && this.#answer(id, hit, this.#caches.length);
   }
@@ -54,8 +51,11 @@ class TieredSource implements ChunkSource {
     await Promise.all([...this.#caches, this.#last].map(tier => tier.put(id, sealed)));
   }
 
-  async drop(id: ChunkId): Promise<void> {
-    await Promise.all([...this.#caches, this.#last].map(tier => tier.drop(id)));
+  /** One worker's torn copy must not cost the others those of a shared tier. */
+  async drop(id: ChunkId, tier?: string): Promise<void> {
+    const all = [...this.#caches, this.#last];
+    const own = all.filter(source => source.tier === tier);
+    await Promise.all((own.length > 0 ? own : all).map(source => source.drop(id, tier)));
   }
 
   async close(): Promise<void> {

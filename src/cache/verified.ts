@@ -17,7 +17,7 @@ export function verified(source: ChunkSource): ChunkSource {
     async get(id, options) {
       const hit = await source.get(id, options);
       if (hit === undefined || isRight(hit, id)) return hit && { ...hit, verified: true };
-      await source.drop(id);
+      await source.drop(id, hit.tier);
       const again = await source.get(id, options);
       if (again !== undefined && isRight(again, id)) return { ...again, verified: true };
       throw new ImgstoreError(
@@ -29,7 +29,7 @@ export function verified(source: ChunkSource): ChunkSource {
       );
     },
     put: (id, sealed) => source.put(id, sealed),
-    drop: id => source.drop(id),
+    drop: (id, tier) => source.drop(id, tier),
     close: () => source.close(),
   };
 }

@@ -138,8 +138,8 @@ export class Stores {
     const what = `the store ${roots.store.location}`;
     const origin = bounded(verified(storeSource(roots)), admission, { log, what });
     this.#origins.set(location, { origin, admission });
-    const store = metered(origin, storeMeter);
-    const tiers = coalesced(tiered([...caches, store], { log }));
+    const store = coalesced(metered(origin, storeMeter));
+    const tiers = tiered([...caches, store], { log });
     const reader = new ChunkReader(tiers, decoded, { chunksInFlightMax });
     return {
       roots,

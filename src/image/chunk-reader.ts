@@ -62,42 +62,6 @@ interface Flight {
   tier: string | undefined;
 }
 
-/** That of a flight: at the caches, then at the lowest tier. */
-class MovingPlace {
-  #place: Place | undefined;
-  #moving: Promise<void> | undefined;
-  #ended = false;
-
-  constructor(place: Place) {
-    this.#place = place;
-  }
-
-  /** Once, but again if that fails: several gets may come to the lowest tier. */
-  async move(acquire: () => Promise<Place>): Promise<void> {
-    this.#moving ??= this.#move(acquire);
-    await this.#moving;
-  }
-
-  end(): void {
-    this.#ended = true;
-    this.#place?.release();
-    this.#place = undefined;
-  }
-
-  async #move(acquire: () => Promise<Place>): Promise<void> {
-    this.#place?.release();
-    this.#place = undefined;
-    try {
-      this.#place = await acquire();
-    } catch (error) {
-      this.#moving = undefined;
-      throw error;
-    }
-    // Others wait for the same fetch, and had a place earlier.
-    if (this.#ended) this.end();
-  }
-}
-
 type Asking = Omit<GetOptions, 'sizeBytes'>;
 
 /** For their turn: small, and given up with their mounts. Those of 64 mounts that begin at once. */
@@ -197,12 +161,16 @@ export class ChunkReader {
     const { signal } = abort;
     const ask = async (unlessWanted: Prefetch | undefined) => {
       const asking = { signal, prefetch: unlessWanted };
-      const place = new MovingPlace(await this.#admission.acquire(asking));
-      const onLowest = () => place.move(() => this.#lowestAdmission.acquire(asking));
+      let place: Place | undefined = await this.#admission.acquire(asking);
+      const onLowest = async () => {
+        place?.release();
+        place = undefined;
+        place = await this.#lowestAdmission.acquire(asking);
+      };
       try {
         return await this.#fetch(segment, { ...asking, onLowest }, onHit);
       } finally {
-        place.end();
+        place?.release();
       }
     };
     const onHit = ({ tier, sealed }: SealedHit) => {
@@ -213,6 +181,8 @@ export class ChunkReader {
       counters.storedBytesFetched += sealed.length;
     };
     const done = fly(prefetch, ask, () => this.#end(flight));
+    // What tiers hold for the answer, as the lease on a chunk, is of no use any more.
+    done.catch((reason: unknown) => abort.abort(reason));
     const waiting = new Set([counters]);
     const flight: Flight = { segment, done, waiting, prefetch, abort, tier: undefined };
     this.#flights.add(flight);
@@ -241,7 +211,7 @@ export class ChunkReader {
     } catch (error) {
       // Bytes that fit their id are not torn: the recipe is wrong, and the copy is good for others.
       if (hit.verified || chunkIdOf(hit.sealed) === segment.id) throw error;
-      await this.#source.drop(segment.id);
+      await this.#source.drop(segment.id, hit.tier);
       const other = await this.#ask(segment, options);
       onHit(other);
       plain = await openChunk(other.sealed, segment);

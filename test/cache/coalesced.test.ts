@@ -35,16 +35,6 @@ test('one fetch however many wait, another one afterwards', async () => {
   assert.equal(slow.gets, 3);
 });
 
-test('a fetch that fails is aborted, for what tiers hold for its answer', async () => {
-  const { slow, source, id } = create();
-  slow.plan = () => 'fault';
-  await assert.rejects(source.get(id, { sizeBytes }), isFault('UNAVAILABLE'));
-  assert.equal(slow.asked[0]!.signal!.aborted, true);
-  slow.plan = () => 'work';
-  await source.get(id, { sizeBytes });
-  assert.equal(slow.asked[1]!.signal!.aborted, false);
-});
-
 test('a waiter that gives up leaves the fetch to the others', async () => {
   const { slow, source, id } = create();
   const abort = new AbortController();

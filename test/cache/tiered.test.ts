@@ -26,9 +26,9 @@ testChunkSource('tiers over a store, as a daemon stacks them', async () => {
   const roots = rootsOf(new MemoryStore());
   const root = await roots.active();
   const admission = new Admission({ atOnceMax: 4, prefetchAtOnceMax: 1, prefetchWaitingMax: 1 });
-  const below = bounded(verified(storeSource(roots)), admission);
+  const below = coalesced(bounded(verified(storeSource(roots)), admission));
   return {
-    source: coalesced(tiered([new MemorySource('l1'), below], { log: silentLog })),
+    source: tiered([new MemorySource('l1'), below], { log: silentLog }),
     seed: async ({ id, sealed }) => {
       await root.chunks.put(chunkObjectKey(id), sealed, { ifAbsent: true });
     },
@@ -140,6 +140,19 @@ test('drop and put reach every tier', async () => {
     assert.deepEqual(tier.calls, [`put ${id}`, `drop ${id}`]);
     assert.equal(tier.chunks.has(id), false);
   }
+});
+
+test('a copy that turned out wrong is dropped in the tier that gave it, and there alone', async () => {
+  const [chunk] = sealedChunks(new Random(1), 1, sizeBytes);
+  const chunks = [chunk!];
+  const l1 = new MemorySource('l1', { chunks, verified: false });
+  const l2 = new MemorySource('l2', { chunks });
+  const source = tiered([l1, l2, new MemorySource('store', { chunks })], { log: silentLog });
+  const first = await source.get(chunk!.id, { sizeBytes });
+  await source.drop(chunk!.id, first!.tier);
+  assert.ok(!l1.chunks.has(chunk!.id) && l2.chunks.has(chunk!.id));
+  const second = await source.get(chunk!.id, { sizeBytes });
+  assert.equal(second!.tier, 'l2');
 });
 
 test('whatever the caches do, every get answers with the right bytes', async () => {

@@ -343,7 +343,7 @@ test('what a cache has is read however many wait for a lowest tier that does not
   const missing: ChunkSegment[] = [];
   for (let n = 0; n < 20; n++) missing.push(await shelve(shelf, manyBytes(random, 2000)));
   const store = new FaultySource(shelf, 'hold');
-  const reader = readerOf(coalesced(tiered([cache, store], { log: silentLog })), 4);
+  const reader = readerOf(tiered([cache, coalesced(store)], { log: silentLog }), 4);
   const given = newReadCounters();
   const waiting = missing.map((one, n) => reader.read(one, n < 10 ? given : newReadCounters()));
   const outcomes = Promise.allSettled(waiting);
@@ -370,7 +370,7 @@ function misstated(right: ChunkSegment): ChunkSegment {
 function stack(chunksInFlightMax: number) {
   const cache = new FaultySource(new MemorySource('l1', { verified: false }), 'hold');
   const store = new FaultySource(shelf, 'work');
-  const tiers = coalesced(tiered([cache, store], { log: silentLog }));
+  const tiers = tiered([cache, coalesced(store)], { log: silentLog });
   return { cache, store, reader: readerOf(tiers, chunksInFlightMax) };
 }
 
@@ -380,7 +380,7 @@ test('who gives up leaves a fetch to one with another key, and its place to nobo
   const wrong = reader.read(misstated(segment), given);
   const right = reader.read(segment, newReadCounters());
   const reason = new Error('unmounted');
-  await until(() => cache.running === 1, 'the cache is asked');
+  await until(() => cache.running === 2, 'the cache is asked');
   reader.abandon(given, reason);
   await assert.rejects(wrong, error => error === reason);
   cache.release();
@@ -401,13 +401,24 @@ test('a read is not shed with a prefetch by a recipe that is wrong', async () =>
   cache.plan = () => 'hold';
   const wrong = reader.prefetch(misstated(segment), newReadCounters());
   const right = reader.read(segment, newReadCounters());
-  await until(() => cache.running === 1, 'the cache is asked');
+  await until(() => cache.running === 2, 'the cache is asked');
   store.plan = () => 'work';
   cache.release();
   assert.ok((await right).equals(plain));
   cache.plan = () => 'work';
   store.release();
   await Promise.all([wrong, ...others]);
+});
+
+test('a fetch that fails is aborted, for what tiers hold for its answer', async () => {
+  const { cache, store, reader } = stack(4);
+  cache.plan = () => 'work';
+  store.plan = () => 'fault';
+  await assert.rejects(reader.read(segment, newReadCounters()));
+  assert.equal(cache.asked[0]!.signal!.aborted, true);
+  store.plan = () => 'work';
+  await reader.read(segment, newReadCounters());
+  assert.equal(cache.asked[1]!.signal!.aborted, false);
 });
 
 test('flights that nobody may join leave the caches too, and end with their disk', async () => {
