@@ -21,6 +21,7 @@ import {
   getRequest,
   ProtocolFault,
   setRequest,
+  touchRequest,
   valueEnd,
 } from './protocol.ts';
 
@@ -154,6 +155,16 @@ export class MemcachedClient {
     ]);
     if (answer === 'not stored') return 'taken';
     return answer === 'done' ? 'stored' : 'refused';
+  }
+
+  /** Its time begins anew. That it is not there is success. */
+  async touch(
+    key: string,
+    { lifetimeSeconds, timeoutMs }: { lifetimeSeconds: number; timeoutMs: number },
+  ): Promise<void> {
+    await this.#request(0, timeoutMs, undefined, opaque => [
+      touchRequest(key, lifetimeSeconds, opaque),
+    ]);
   }
 
   /** That it is not there is success. */

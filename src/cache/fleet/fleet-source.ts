@@ -73,8 +73,8 @@ interface ShardNode {
 /** Well above what a fleet in the same place takes, below what a store takes. */
 const waitDefaultMs = 50;
 const writeTimeoutMs = 1000;
-/** Several times what a fetch and a put take. */
-const leaseWaitDefaultMs = 1000;
+/** As long as reads of a store that many workers ask at once may take. */
+const leaseWaitDefaultMs = 4000;
 /**
  * A chunk of 512 KiB takes a millisecond of this process: with more at once they would wait for it
  * and not for the nodes, which would be blamed.
@@ -183,6 +183,7 @@ export class FleetSource implements ChunkSource {
 
   async close(): Promise<void> {
     this.#closed = true;
+    this.#leases.close();
     while (this.#background.size > 0) await Promise.all(this.#background);
     for (const node of this.#nodes) node.close();
   }
@@ -219,7 +220,7 @@ export class FleetSource implements ChunkSource {
     const found = await this.#look(chunk, options);
     if (Buffer.isBuffer(found)) return found;
     if (found === 'unreadable') return undefined;
-    const taken = await this.#leases.take(chunk, this.#nodesOf(chunk.id), signal);
+    const taken = await this.#leases.take(chunk, this.#nodesOf(chunk.id), signal, prefetch);
     if (taken === 'won' || taken === 'none') return undefined;
     if (isUnwanted(prefetch)) {
       // It comes into the fleet without this worker, where it is found when somebody reads it.

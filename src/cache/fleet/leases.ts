@@ -1,7 +1,8 @@
 /**
  * Who fetches a chunk that the fleet does not have: one worker takes a lease and goes to the store,
  * the others wait until it has put the chunk here. A lease is an item that a node makes only if it
- * is not there, and that goes by itself.
+ * is not there, and that goes by itself, unless it is renewed while the fetch is under way: a store
+ * that is slow would be asked again by all who wait.
  *
  * Invariants: a lease is advice, not a lock. Who gets none and who waited in vain goes to the store,
  * so that a lost lease costs a fetch, and a worker that dies with one, or a node that makes them up,
@@ -11,12 +12,13 @@
  */
 
 import { sleepUnlessAborted } from '../../base/retry.ts';
+import { isUnwanted, type Prefetch } from '../prefetch.ts';
 import { CircuitBreaker, type Outcome } from './breaker.ts';
 import { leaseKey } from './format.ts';
 import type { CacheNode } from './node.ts';
 import type { ShardedChunk } from './shard.ts';
 
-export type LeaseNode = Pick<CacheNode, 'name' | 'takesWrites' | 'note' | 'remove'>;
+export type LeaseNode = Pick<CacheNode, 'name' | 'takesWrites' | 'note' | 'renew' | 'remove'>;
 
 export interface LeaseOptions {
   nowMs: () => number;
@@ -53,7 +55,10 @@ export interface LeaseStats {
 
 interface HeldLease {
   readonly node: LeaseNode;
-  readonly untilMs: number;
+  readonly prefetch: Prefetch | undefined;
+  readonly wonMs: number;
+  untilMs: number;
+  isFetching: boolean;
   /** Nobody waits for the chunk any more. */
   readonly onAbort: () => void;
   readonly signal: AbortSignal | undefined;
@@ -68,37 +73,45 @@ interface Doubt {
 /** Each wait looks some ten times; more would keep this process from reading. */
 const waitsMax = 256;
 const pollFirstMs = 10;
-const pollMaxMs = 160;
+const pollMaxMs = 320;
 /** Enough for the longest wait, whatever the clock does. */
 const pollsMax = 40;
 /** Longer than the store may take. */
 const doubtMaxMs = 10_000;
+/** A fetch that took less is no reason to wait in vain. */
+const quickFetchMaxMs = 500;
+/** The last second may be cut short: a worker that dies is waited for that long. */
+const lifetimeSeconds = 2;
+const renewEveryMs = 400;
+/** Above any fetch, with all retries of the store. */
+const renewMaxMs = 20_000;
 
 export class Leases {
   readonly #options: LeaseOptions;
-  /** Beyond any wait that begins with it, or who waits would be the next to fetch. */
-  readonly #lifetimeSeconds: number;
   /** By key, in the order in which they end. */
   readonly #held = new Map<string, HeldLease>();
   readonly #doubts = new Map<string, Doubt>();
   readonly #trust = new Map<string, CircuitBreaker>();
   readonly #counts = { leasesWon: 0, leasesWaited: 0, leasesInVain: 0 };
   #waiting = 0;
+  #renewing: NodeJS.Timeout | undefined;
+  #closed = false;
 
   constructor(options: LeaseOptions) {
     this.#options = options;
-    this.#lifetimeSeconds = Math.ceil(options.waitMaxMs / 1000) + 1;
   }
 
   /**
    * `won`: fetch it, then `settle`. `none`: fetch it; nobody is told. Of the nodes the first that
-   * takes writes is asked, and the next one if it has no memory for it. Rejects with the signal's
-   * reason only.
+   * takes writes is asked, and the next one if it has no memory for it. That of a prefetch is not
+   * renewed: it may stand in a queue, and others wait for the chunk. Rejects with the signal's reason
+   * only.
    */
   async take(
     chunk: ShardedChunk,
     nodes: readonly LeaseNode[],
     signal: AbortSignal | undefined,
+    prefetch?: Prefetch,
   ): Promise<'won' | 'none' | TakenLease> {
     this.#forgetEnded();
     const key = leaseKey(chunk.id, chunk.sizeBytes, chunk);
@@ -112,7 +125,7 @@ export class Leases {
       const { opened } = trust;
       let answer: 'won' | 'taken' | 'refused' | 'failed' = 'failed';
       try {
-        answer = await this.#note(key, node, signal);
+        answer = await this.#note(key, node, signal, prefetch);
       } finally {
         if (answer !== 'taken') end('unknown');
       }
@@ -160,11 +173,12 @@ export class Leases {
   /** To be called when a chunk has come from the store: if it was quick, it was waited for in vain. */
   arrived(chunk: ShardedChunk): void {
     const { nowMs, waitMaxMs } = this.#options;
+    const quickMs = Math.min(waitMaxMs / 2, quickFetchMaxMs);
     const key = leaseKey(chunk.id, chunk.sizeBytes, chunk);
     const doubt = this.#doubts.get(key);
     if (doubt === undefined) return;
     this.#doubts.delete(key);
-    doubt.end(nowMs() - doubt.sinceMs < waitMaxMs / 2 ? 'bad' : 'unknown');
+    doubt.end(nowMs() - doubt.sinceMs < quickMs ? 'bad' : 'unknown');
   }
 
   /** To be called when a chunk was stored, or will not be: then others may fetch it. */
@@ -173,9 +187,16 @@ export class Leases {
     const held = this.#held.get(key);
     if (held === undefined) return;
     held.signal?.removeEventListener('abort', held.onAbort);
+    held.isFetching = false;
     // What is stored is found before the lease is asked for. If that went now, who found nothing
     // just before would get it.
     if (!isStored) await this.#release(key, held);
+  }
+
+  /** Renews none any more: they end by themselves. */
+  close(): void {
+    this.#closed = true;
+    clearInterval(this.#renewing);
   }
 
   stats(): LeaseStats {
@@ -206,19 +227,40 @@ export class Leases {
     key: string,
     node: LeaseNode,
     signal: AbortSignal | undefined,
+    prefetch?: Prefetch,
   ): Promise<'won' | 'taken' | 'refused' | 'failed'> {
     const { nowMs, timeoutMs } = this.#options;
-    const lifetimeSeconds = this.#lifetimeSeconds;
     const answer = await node.note(key, { lifetimeSeconds, timeoutMs });
     if (answer !== 'noted') return answer;
     const onAbort = () => this.#options.run(this.#release(key, held));
-    const held = { node, untilMs: nowMs() + 1000 * lifetimeSeconds, onAbort, signal };
+    const wonMs = nowMs();
+    const untilMs = wonMs + 1000 * lifetimeSeconds;
+    const held = { node, prefetch, wonMs, untilMs, isFetching: true, onAbort, signal };
     this.#held.set(key, held);
+    if (!this.#closed) this.#renewing ??= setInterval(() => this.#renew(), renewEveryMs).unref();
     this.#counts.leasesWon++;
     signal?.addEventListener('abort', onAbort, { once: true });
     if (signal?.aborted === true) onAbort();
     signal?.throwIfAborted();
     return 'won';
+  }
+
+  #renew(): void {
+    const { nowMs, timeoutMs, run } = this.#options;
+    const now = nowMs();
+    const fetching = [...this.#held].filter(([, held]) => held.isFetching);
+    for (const [key, held] of fetching) {
+      if (now >= held.untilMs || now - held.wonMs >= renewMaxMs) held.isFetching = false;
+      else if (!isUnwanted(held.prefetch)) {
+        held.untilMs = now + 1000 * lifetimeSeconds;
+        this.#held.delete(key);
+        this.#held.set(key, held);
+        run(held.node.renew(key, { lifetimeSeconds, timeoutMs }));
+      }
+    }
+    if (fetching.length > 0) return;
+    clearInterval(this.#renewing);
+    this.#renewing = undefined;
   }
 
   async #release(key: string, held: HeldLease): Promise<void> {

@@ -152,6 +152,11 @@ export class CacheNode implements FleetNode {
     return answer;
   }
 
+  /** The time of what was noted begins anew, if it is still there. */
+  async renew(key: string, options: NoteOptions): Promise<void> {
+    await this.#write(() => this.#client.touch(key, options));
+  }
+
   countWrong(kind: WrongKind, id: ChunkId): void {
     this.#wrong[kind]++;
     this.#lastFault = `its shard of chunk ${id} is wrong (${kind})`;

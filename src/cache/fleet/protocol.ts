@@ -47,6 +47,11 @@ export function addRequest(
   return `ms ${checked(key)} ${sizeBytes} ME T${lifetimeSeconds} O${opaque}\r\n`;
 }
 
+/** From now on it is there for so many seconds, if it is. */
+export function touchRequest(key: string, lifetimeSeconds: number, opaque: number): string {
+  return `mg ${checked(key)} T${lifetimeSeconds} O${opaque}\r\n`;
+}
+
 export const valueEnd = '\r\n';
 
 export function deleteRequest(key: string, opaque: number): string {

@@ -26,12 +26,13 @@ class SlowStore extends MemorySource {
   fetches = 0;
   /** The most. */
   atOnce = 0;
+  takesMs = 30;
   #running = 0;
 
   override async get(id: SealedChunk['id'], options: GetOptions): Promise<SealedHit | undefined> {
     this.fetches++;
     this.atOnce = Math.max(this.atOnce, ++this.#running);
-    await sleep(30);
+    await sleep(this.takesMs);
     this.#running--;
     return super.get(id, options);
   }
@@ -165,6 +166,18 @@ test('20 workers, 50 chunks that nobody has: one fetch each', async context => {
   assert.equal(herd.store.fetches, fetches);
 });
 
+test('a store that takes longer than a lease lives is asked once all the same', async context => {
+  const herd = new Herd(await Fleet.start(context), new Random(2), { leaseWaitMaxMs: 10_000 });
+  const { store, workers } = herd;
+  store.takesMs = 2500;
+  const chunks = herd.chunks.slice(0, fetchesAtOnceMax);
+  const reads = workers.flatMap(({ source }) =>
+    chunks.map(({ id, sealed }) => source.get(id, { sizeBytes: sealed.length })),
+  );
+  await Promise.all(reads);
+  assert.equal(store.fetches, chunks.length);
+});
+
 test('workers that die with leases cost others a bounded wait, and some fetches', async context => {
   const herd = new Herd(await Fleet.start(context), new Random(3), { leaseWaitMaxMs: 400 });
   const [dying, ...living] = herd.workers;
@@ -172,6 +185,7 @@ test('workers that die with leases cost others a bounded wait, and some fetches'
   // It goes to the store, and nothing is heard of it any more.
   for (const { id, sealed } of lost) await dying!.fleet.get(id, { sizeBytes: sealed.length });
   assert.equal(dying!.fleet.stats().leasesWon, 10);
+  await dying!.fleet.close();
   const longestMs = await herd.read(living);
   const fetches = herd.store.fetches;
   context.diagnostic(`${fetches} fetches, at most ${longestMs} ms`);
