@@ -53,7 +53,8 @@ export class LazyDisk {
   readonly #reader: ChunkReader;
   readonly #trace: TraceRead | undefined;
   #onFailure: ((failed: FailedRange) => void) | undefined;
-  #abandoned = false;
+  /** Why nothing can be read any more. */
+  #abandoned: ImgstoreError | undefined;
 
   constructor(recipe: Recipe, reader: ChunkReader, options: LazyDiskOptions = {}) {
     this.sizeBytes = recipe.diskSizeBytes;
@@ -100,6 +101,7 @@ export class LazyDisk {
         slices.push(plain.subarray(from, to));
         continue;
       }
+      if (this.#abandoned !== undefined) return this.#refuse(this.#abandoned);
       const slot = slices.push(zeros) - 1;
       wait ??= this.#wait(offsetBytes, end - offsetBytes);
       wait.chunks.push(this.#fill(slices, { index, from, to, slot }, wait));
@@ -123,7 +125,7 @@ export class LazyDisk {
   async prefetch(lengthBytes: number): Promise<void> {
     let next = 0;
     const follow = async () => {
-      for (let isWell = true; isWell && !this.#abandoned; ) {
+      for (let isWell = true; isWell && this.#abandoned === undefined; ) {
         const index = next++;
         if (index >= this.#segments.length || this.#starts[index]! >= lengthBytes) return;
         const segment = this.#segments[index]!;
@@ -134,14 +136,14 @@ export class LazyDisk {
   }
 
   /**
-   * Nobody waits for it any more: reads under way fail, unless others wait for the same chunk, and
-   * nothing is prefetched.
+   * Nobody waits for it any more: reads under way fail, unless others wait for the same chunk, and so
+   * do those that come, unless memory has what they ask for; nothing is prefetched.
    */
   abandon(): void {
-    this.#abandoned = true;
-    this.#onFailure = undefined;
     const message = 'Cannot read the disk: it is not mounted any more';
-    this.#reader.abandon(this.counters, new ImgstoreError('UNAVAILABLE', message));
+    this.#abandoned = new ImgstoreError('UNAVAILABLE', message);
+    this.#onFailure = undefined;
+    this.#reader.abandon(this.counters, this.#abandoned);
   }
 
   /** Index of the segment that holds the offset, which is below sizeBytes. */
@@ -159,6 +161,12 @@ export class LazyDisk {
   #wait(offsetBytes: number, lengthBytes: number): Wait {
     const trace = this.#trace?.(offsetBytes, lengthBytes);
     return { startedMs: performance.now(), trace, chunks: [] };
+  }
+
+  async #refuse(reason: ImgstoreError): Promise<never> {
+    this.counters.readErrors++;
+    this.counters.readTimes.observe(0);
+    throw reason;
   }
 
   async #filled(slices: Buffer[], { chunks, startedMs, trace }: Wait): Promise<Buffer[]> {

@@ -304,6 +304,22 @@ test('a prefetch ends with the disk, and where there is nothing to be had', asyn
   assert.deepEqual(failures, [], 'nobody read');
 });
 
+test('a disk that was given up asks for nothing, and gives what memory has', async () => {
+  const { segments, source } = await heldDisk({ count: 2 });
+  const disk = new LazyDisk(recipeOf(segments), wide(source));
+  const { plainSizeBytes } = segments[0]!;
+  const first = disk.readBuffer(0, 10);
+  source.plan = () => 'work';
+  source.release();
+  const bytes = await first;
+  disk.abandon();
+  assert.ok((await disk.readBuffer(0, 10)).equals(bytes));
+  source.plan = () => 'hold';
+  await assert.rejects(disk.readBuffer(plainSizeBytes - 1, 2), /not mounted any more/);
+  assert.equal(source.gets, 1);
+  assert.equal(disk.counters.readErrors, 1);
+});
+
 test('a read is asked of the store at once, however much is prefetched', async () => {
   const { memory, segments, source } = await heldDisk({ count: 40 });
   const limits = { atOnceMax: 32, prefetchAtOnceMax: 8, prefetchWaitingMax: 64 };
