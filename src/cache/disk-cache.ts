@@ -280,7 +280,9 @@ export class DiskCache implements ChunkSource {
   }
 
   #isPaused(): boolean {
-    return this.#now() < this.#pausedUntilMs;
+    // A clock that was set back must not make it longer.
+    const leftMs = this.#pausedUntilMs - this.#now();
+    return leftMs > 0 && leftMs <= pauseMs;
   }
 
   /** Keeps track of work that nobody waits for but close. */

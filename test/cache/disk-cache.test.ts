@@ -466,3 +466,17 @@ test('a bound that is too small, or none, is refused', () => {
     assert.throws(open, isFault('USAGE'));
   }
 });
+
+test('a clock that is set back does not make a pause longer', async context => {
+  const folder = join(temporaryFolder(context), 'cache');
+  writeFileSync(folder, 'in the way');
+  let nowMs = Date.now();
+  const { cache } = await openCache(context, folder, { now: () => nowMs });
+  const [chunk, other] = sealedChunks(new Random(1), 2);
+  await keep(cache, [chunk!]);
+  assert.ok(cache.stats().failing);
+  rmSync(folder);
+  nowMs -= 24 * 60 * 60 * 1000;
+  await keep(cache, [other!]);
+  assert.equal(cache.stats().entries, 1);
+});
