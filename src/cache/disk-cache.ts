@@ -51,6 +51,8 @@ const addedPerTurnMax = 1000;
 const unknownShare = 1 / 16;
 /** A disk that is that slow is no better than the next tier, and it may never answer. */
 const readWaitMaxMs = 1000;
+/** Above what a slow disk takes for the writes that are under way; the others are let be. */
+const closeWaitMaxMs = 5000;
 /** What a disk says of a file that it cannot read, and not of its own state or this process'. */
 const damageErrnos: readonly (string | undefined)[] = ['EIO', 'EUCLEAN', 'EBADMSG'];
 /** A disk that is now full, now not, is not worth two lines every ten seconds. */
@@ -145,9 +147,16 @@ export class DiskCache implements ChunkSource {
     await this.#remove(id);
   }
 
+  /** Not longer than `closeWaitMaxMs`: a disk that does not answer must not keep a daemon from ending. */
   async close(): Promise<void> {
     this.#closed = true;
-    while (this.#background.size > 0) await Promise.all(this.#background);
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>(resolve => {
+      timer = setTimeout(resolve, closeWaitMaxMs);
+    });
+    await Promise.race([this.#drain(), late]).finally(() => clearTimeout(timer));
+    if (this.#background.size === 0) return;
+    this.#log('warn', `The cache ${this.#location} is left: its disk does not answer`);
   }
 
   stats(): DiskCacheStats {
@@ -160,6 +169,10 @@ export class DiskCache implements ChunkSource {
       scanning: this.#scanning,
       failing: this.#failing,
     };
+  }
+
+  async #drain(): Promise<void> {
+    while (this.#background.size > 0) await Promise.all(this.#background);
   }
 
   async #read(id: ChunkId, sizeBytes: number): Promise<Buffer | 'absent' | 'short'> {

@@ -480,3 +480,20 @@ test('a clock that is set back does not make a pause longer', async context => {
   await keep(cache, [other!]);
   assert.equal(cache.stats().entries, 1);
 });
+
+test('a disk that does not answer does not keep a cache from closing', async context => {
+  const folder = temporaryFolder(context);
+  const disk = await FaultyFolder.start(join(folder, 'disk'), join(folder, 'cache'));
+  try {
+    const { cache, lines } = await openCache(context, join(folder, 'cache'));
+    const [chunk] = sealedChunks(new Random(1), 1);
+    disk.fault = { do: 'hang' };
+    const put = cache.put(chunk!.id, chunk!.sealed);
+    await cache.close();
+    assert.match(lines.at(-1)!, /is left: its disk does not answer/);
+    disk.fault = undefined;
+    await put;
+  } finally {
+    await disk.close();
+  }
+});
