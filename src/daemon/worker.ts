@@ -281,6 +281,9 @@ export class Worker {
     if (record.containerRuntime !== undefined) {
       await deleteContainer(containerOf(record.containerRuntime, folder));
     }
+    // The kernel ends a file system only when its reads have an answer, and this process with it:
+    // by force that must not wait for a store.
+    if (force) disk.abandon();
     await unmountLayers(record, folder, { force });
     disk.abandon();
     await fuse.remove(record.id);

@@ -5,9 +5,11 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { MemoryS3Process } from '../../bench/memory-s3.ts';
 import { waitUntil } from '../support/poll.ts';
 import { createTestHome, mountsBelow, type TestHome } from '../support/processes.ts';
-import { pushSmallImage } from '../support/small-images.ts';
+import { pushSmallImage, writeSmallImage } from '../support/small-images.ts';
 
 async function daemonPid(home: TestHome): Promise<number> {
   const { stdout } = await home.runChecked(['daemon', 'status', '--json']);
@@ -102,6 +104,38 @@ test('stop refuses while something is mounted, and --force takes it along, used 
   assert.deepEqual(mountsBelow(home.dir), []);
   await home.runChecked(['mount', 'small', dir]); // and the next one has no trouble with the rest
   await home.runChecked(['umount', dir]);
+});
+
+test('stop --force does not wait for reads of a silent store, though who read is gone', async context => {
+  const service = await MemoryS3Process.start();
+  context.after(async () => {
+    process.kill(service.pid, 'SIGCONT');
+    await service[Symbol.asyncDispose]();
+  });
+  const env = {
+    IMGSTORE_STORE: `s3://imgstore/stop?endpoint=${encodeURIComponent(service.endpoint)}`,
+    AWS_ACCESS_KEY_ID: 'test',
+    AWS_SECRET_ACCESS_KEY: 'test',
+    AWS_REGION: 'us-east-1',
+  };
+  const home = createTestHome(context);
+  const source = writeSmallImage(home, 'small');
+  await home.runChecked(['push', '--quiet', source, 'small'], { env });
+  mkdirSync(home.path('mnt'));
+  await home.runChecked(['mount', 'small', home.path('mnt')], { env });
+  process.kill(service.pid, 'SIGSTOP');
+  // Its open file would keep the kernel from waiting for its read when it unmounts.
+  const reader = spawn('cat', [home.path('mnt', 'srv', 'noise')], { stdio: 'ignore' });
+  await sleep(500);
+  assert.equal(reader.exitCode, null);
+  const ended = once(reader, 'exit');
+  reader.kill('SIGKILL');
+  await ended;
+  const startedMs = performance.now();
+  await home.runChecked(['daemon', 'stop', '--force'], { env });
+  const stopMs = performance.now() - startedMs;
+  assert.ok(stopMs < 5000, `it took ${stopMs} ms; the store is waited for 14 s or more`);
+  assert.deepEqual(mountsBelow(home.dir), []);
 });
 
 test('SIGTERM ends it in order', async context => {
