@@ -68,7 +68,7 @@ async function runHere(context: CommandContext): Promise<CommandResult> {
 
 async function stop(client: DaemonClient, context: CommandContext): Promise<CommandResult> {
   const path = context.flag('force') ? '/stop?force=1' : '/stop';
-  const answer = await client.callIfRunning('POST', path);
+  const answer = await client.callIfRunning('POST', path, context.signal);
   const text = answer === undefined ? 'No daemon runs' : 'The daemon has stopped';
   return { data: { running: false }, text };
 }

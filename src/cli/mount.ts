@@ -18,9 +18,9 @@ export const command: Command = {
   usage: 'NAME[:TAG][@RECIPE] DIR',
   summary: 'show an image at a folder, lazily',
   description: `
-Mounts the image NAME on the folder DIR, read-only. Nothing of it is fetched but what is read. The
-daemon that serves it is started if none runs, and ends some seconds after the last mount. With
-@RECIPE, a NAME that means another recipe is refused.`,
+Mounts the image NAME on the folder DIR, read-only. Fetched is what is read, and what names and
+places of files are in. The daemon that serves it is started if none runs, and ends some seconds
+after the last mount. With @RECIPE, a NAME that means another recipe is refused.`,
   options: {
     ...storeOption,
     rw: { type: 'boolean', help: 'writable: what is written is kept until umount, then dropped' },
