@@ -3,11 +3,12 @@
  * memcached: it forgets what was not used for longest when its bytes are used up. (memcached has
  * three such lists a size class, moves a value at most once a minute, and may keep it on flash.) What
  * FleetSource does is here as far as it decides what is where: a read takes any k shards, and
- * what was not there is stored again after it; a node that is down is not written to.
+ * what was not there is stored again after it; for a node that is down the next one stands in.
  */
 
 import type { FleetNode } from '../../src/cache/fleet/placement.ts';
 import { Placement } from '../../src/cache/fleet/placement.ts';
+import { placesOf, standInsMax } from '../../src/cache/fleet/places.ts';
 import { valueSizeBytes } from '../../src/cache/fleet/shard.ts';
 import type { Shape } from '../../src/erasure/reed-solomon.ts';
 import { RecencyLists } from './recency.ts';
@@ -26,7 +27,9 @@ const noNode = 255;
 export class Fleet {
   readonly #world: World;
   readonly #shape: Shape;
+  /** Of a chunk: one for each shard, and for each node that may stand in. */
   readonly #slots: number;
+  readonly #allSlots: readonly number[];
   readonly #nodeBytes: number;
   readonly #placement: Placement<FleetNode & { at: number }>;
   readonly #shards: RecencyLists;
@@ -40,7 +43,8 @@ export class Fleet {
   constructor(world: World, { nodes, nodeBytes, shape }: FleetOptions) {
     this.#world = world;
     this.#shape = shape;
-    this.#slots = shape.dataShards + shape.parityShards;
+    this.#slots = shape.dataShards + shape.parityShards + standInsMax;
+    this.#allSlots = Array.from({ length: this.#slots }, (_, slot) => slot);
     this.#nodeBytes = nodeBytes;
     this.#shards = new RecencyLists(nodes);
     const all = Array.from({ length: nodes }, (_, at) => {
@@ -64,28 +68,30 @@ export class Fleet {
   /** Whether the chunk was there. */
   read(chunk: ChunkNumber): boolean {
     const placed = this.#nodesOf(chunk);
+    const slots = this.#slotsInUse(placed);
     let held = 0;
-    for (let slot = 0; slot < this.#slots; slot++) {
+    for (const slot of slots) {
       const entry = chunk * this.#slots + slot;
-      if (!this.#up[placed[slot]!] || !this.#shards.has(entry)) continue;
+      if (!this.#shards.has(entry)) continue;
       this.#shards.touch(placed[slot]!, entry);
       held++;
     }
     if (held < this.#shape.dataShards) return false;
-    if (held < this.#slots) this.put(chunk);
+    if (held < slots.length) this.put(chunk);
     return true;
   }
 
   /** As FleetSource: not if too few of its nodes are up to give it back. */
   put(chunk: ChunkNumber): void {
     const placed = this.#nodesOf(chunk);
-    if (placed.filter(node => this.#up[node]).length < this.#shape.dataShards) return;
+    const slots = this.#slotsInUse(placed);
+    if (slots.length < this.#shape.dataShards) return;
     this.#known.add(chunk);
     const sizeBytes = this.#shardBytes(chunk);
-    for (let slot = 0; slot < this.#slots; slot++) {
+    for (const slot of slots) {
       const node = placed[slot]!;
       const entry = chunk * this.#slots + slot;
-      if (!this.#up[node] || this.#shards.has(entry)) continue;
+      if (this.#shards.has(entry)) continue;
       this.#shards.add(node, entry, sizeBytes);
       while (this.#shards.bytes[node]! > this.#nodeBytes) this.#forgetLast(node);
     }
@@ -97,11 +103,11 @@ export class Fleet {
       this.#known.add(chunk);
       const placed = this.#nodesOf(chunk);
       const sizeBytes = this.#shardBytes(chunk);
-      for (let slot = 0; slot < this.#slots; slot++) {
+      for (const slot of this.#slotsInUse(placed)) {
         const node = placed[slot]!;
         const entry = chunk * this.#slots + slot;
         const isFull = this.#shards.bytes[node]! + sizeBytes > this.#nodeBytes;
-        if (!isFull && this.#up[node] && !this.#shards.has(entry)) {
+        if (!isFull && !this.#shards.has(entry)) {
           this.#shards.add(node, entry, sizeBytes, 'back');
         }
       }
@@ -154,6 +160,14 @@ export class Fleet {
       );
     }
     return this.#placed.subarray(begin, end);
+  }
+
+  /** Those of the nodes that have its shards now, and are up. */
+  #slotsInUse(placed: Uint8Array): readonly number[] {
+    const shards = this.#slots - standInsMax;
+    const isOut = (slot: number) => this.#up[placed[slot]!] === false;
+    const slots = this.#allSlots.filter(slot => placed[slot] !== noNode);
+    return placesOf(slots, shards, isOut).places.filter(slot => !isOut(slot));
   }
 
   #forgetLast(node: number): void {

@@ -37,11 +37,11 @@ const putMs = 3;
 
 /** The daemon's bound on requests to one store. Nothing is prefetched here. */
 const admissionOptions = { atOnceMax: 32, prefetchAtOnceMax: 16, prefetchWaitingMax: 64 };
-/** As src/cache/fleet/leases.ts has them. */
+/** As src/cache/fleet/leases.ts has them. No fetch here lasts so long that a lease is renewed. */
 const leaseMs = 2000;
-const waitMaxMs = 1000;
+const waitMaxMs = 4000;
 const pollFirstMs = 10;
-const pollMaxMs = 160;
+const pollMaxMs = 320;
 
 export class Worker {
   readonly #around: Surroundings;

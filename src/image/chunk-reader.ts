@@ -15,6 +15,7 @@ import { ImgstoreError } from '../base/errors.ts';
 import { Histogram } from '../base/histogram.ts';
 import { Admission, type Place } from '../cache/admission.ts';
 import type { ChunkSource, GetOptions, SealedHit } from '../cache/chunk-source.ts';
+import { Overdue } from '../cache/overdue.ts';
 import { fly, Prefetch } from '../cache/prefetch.ts';
 import type { ChunkSegment } from '../recipe/recipe.ts';
 import { chunkIdOf, openChunk } from '../seal/seal.ts';
@@ -64,6 +65,12 @@ interface Flight {
 
 type Asking = Omit<GetOptions, 'sizeBytes'>;
 
+/**
+ * Far beyond all waits that tiers allow themselves, also where a slow link has a queue: whatever goes
+ * wrong, the kernel gets an answer, since a process that waits for it cannot be killed.
+ */
+const readWaitMaxMs = 5 * 60_000;
+
 /** For their turn: small, and given up with their mounts. Those of 64 mounts that begin at once. */
 const prefetchesWaitingMax = 256;
 
@@ -77,6 +84,7 @@ export class ChunkReader {
   readonly #admission: Admission;
   /** To the lowest tier: from then on a flight has its place here and not there. */
   readonly #lowestAdmission: Admission;
+  readonly #overdue = new Overdue(readWaitMaxMs);
 
   /**
    * `chunksInFlightMax` bounds sealed and plain bytes held at once, and work in the pool: so many
@@ -103,7 +111,8 @@ export class ChunkReader {
 
   /**
    * The chunk's plain bytes. Errors: NOT_FOUND in no tier, CORRUPT everywhere, the tier's own, and the
-   * reason with which the last disk that waited gave up.
+   * reason with which the last disk that waited gave up. UNAVAILABLE after five minutes, whatever
+   * goes on.
    */
   async read(segment: ChunkSegment, counters: ReadCounters, trace?: ChunkTrace): Promise<Buffer> {
     const startedMs = performance.now();
@@ -116,7 +125,7 @@ export class ChunkReader {
     }
     const flight = joined ? other : this.#depart(segment, counters, undefined);
     try {
-      const plain = await flight.done;
+      const plain = await this.#overdue.watch(flight.done, () => unanswered(segment));
       observe(counters, joined ? 'in-flight' : flight.tier!, performance.now() - startedMs);
       trace?.end({ tier: flight.tier, joined });
       return plain;
@@ -230,6 +239,13 @@ export class ChunkReader {
     }
     return hit;
   }
+}
+
+function unanswered({ id }: ChunkSegment): ImgstoreError {
+  const message = `Cannot read chunk ${id}: no answer in ${readWaitMaxMs / 1000} s`;
+  return new ImgstoreError('UNAVAILABLE', message, {
+    hint: 'imgstore stats --watch shows what the tiers wait for.',
+  });
 }
 
 /** Of chunks with one id. */

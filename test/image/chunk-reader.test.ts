@@ -441,3 +441,16 @@ test('flights that nobody may join leave the caches too, and end with their disk
   assert.deepEqual(reasons, ['fulfilled', 'rejected', 'rejected']);
   assert.equal(reader.chunksInFlight, 0);
 });
+
+test('a read that no tier ever answers ends all the same', async context => {
+  context.mock.timers.enable({ apis: ['setInterval'] });
+  const source = new FaultySource(shelf, 'hold');
+  const reader = readerOf(source);
+  const counters = newReadCounters();
+  const read = reader.read(segment, counters);
+  const outcome = assert.rejects(read, /no answer in 300 s/);
+  for (let second = 0; second < 300; second++) context.mock.timers.tick(1000);
+  await outcome;
+  source.release();
+  await until(() => reader.chunksInFlight === 0, 'it ends');
+});

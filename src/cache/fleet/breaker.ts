@@ -64,6 +64,11 @@ export class CircuitBreaker {
     return this.#opened;
   }
 
+  /** Times that probes found it as bad as before, since it opened. */
+  get failedProbes(): number {
+    return Math.max(0, this.#openings - 1);
+  }
+
   /** Whether a request would pass now. */
   get passes(): boolean {
     const { state } = this;

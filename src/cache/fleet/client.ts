@@ -358,7 +358,7 @@ export class MemcachedClient {
   #fault(state: string, { code = 'UNAVAILABLE', cause }: FaultDetails = {}): ImgstoreError {
     const { host, port } = this.#options;
     return new ImgstoreError(code, `Cannot ask memcached at ${host}:${port}: ${state}`, {
-      hint: 'The store is asked instead; see that this server runs.',
+      hint: 'See that this server runs, and is reached from here.',
       cause,
     });
   }

@@ -21,6 +21,7 @@ import { repairKey, shardKey } from './format.ts';
 import { type LeaseStats, Leases, type Look } from './leases.ts';
 import { CacheNode, type NodeStats } from './node.ts';
 import { Placement } from './placement.ts';
+import { type Places, placesOf, standInsMax } from './places.ts';
 import { Pulse } from './pulse.ts';
 import { type Finding, FleetRead, isShard, type ReadReport } from './read.ts';
 import { assignShards, makeShards, type ShardedChunk } from './shard.ts';
@@ -156,7 +157,7 @@ export class FleetSource implements ChunkSource {
     this.#leases.arrived(this.#chunkOf(id, sealed));
     if (this.#waiting.has(id)) return;
     const isFull = this.#pendingBytes + sealed.length > cacheWritesPendingMaxBytes;
-    const taking = this.#nodesOf(id).filter(node => node.takesWrites).length;
+    const taking = this.#placesOf(id).places.filter(node => node.takesWrites).length;
     if (this.#closed || isFull || taking < this.#shape.dataShards) {
       this.#counts.putsDeclined++;
       if (!this.#closed) this.#run(this.#leases.settle(this.#chunkOf(id, sealed), false));
@@ -178,7 +179,9 @@ export class FleetSource implements ChunkSource {
     this.#waiting.delete(id);
     if (this.#closed) return;
     const key = shardKey(id, this.#shape);
-    await Promise.all(this.#nodesOf(id).map(node => node.remove(key, this.#waitMaxMs)));
+    const { places, replaced } = this.#placesOf(id);
+    const nodes = [...places, ...replaced];
+    await Promise.all(nodes.map(node => node.remove(key, this.#waitMaxMs)));
   }
 
   async close(): Promise<void> {
@@ -206,8 +209,10 @@ export class FleetSource implements ChunkSource {
     };
   }
 
-  #nodesOf(id: ChunkId): CacheNode[] {
-    return this.#placement.place(id, this.#shape.dataShards + this.#shape.parityShards);
+  #placesOf(id: ChunkId): Places<CacheNode> {
+    const shards = this.#shape.dataShards + this.#shape.parityShards;
+    const ranked = this.#placement.place(id, shards + standInsMax);
+    return placesOf(ranked, shards, node => node.isOut);
   }
 
   #chunkOf(id: ChunkId, sealed: Buffer): ShardedChunk {
@@ -220,7 +225,7 @@ export class FleetSource implements ChunkSource {
     const found = await this.#look(chunk, options);
     if (Buffer.isBuffer(found)) return found;
     if (found === 'unreadable') return undefined;
-    const taken = await this.#leases.take(chunk, this.#nodesOf(chunk.id), signal, prefetch);
+    const taken = await this.#leases.take(chunk, this.#placesOf(chunk.id).places, signal, prefetch);
     if (taken === 'won' || taken === 'none') return undefined;
     if (isUnwanted(prefetch)) {
       // It comes into the fleet without this worker, where it is found when somebody reads it.
@@ -239,11 +244,13 @@ export class FleetSource implements ChunkSource {
       return 'unreadable';
     }
     using _place = await this.#readers.acquire(options);
-    const nodes = this.#nodesOf(chunk.id);
+    const { places, replaced } = this.#placesOf(chunk.id);
+    // Those that are out are probes at most, which nobody waits for.
+    const nodes = [...places, ...replaced];
     const passing = nodes.filter(node => node.passes).length;
     if (this.#closed || passing < this.#shape.dataShards) return 'unreadable';
     const read = new FleetRead(nodes, chunk, { timeoutMs: this.#waitMaxMs, signal });
-    this.#run(read.report.then(report => this.#learn(chunk, nodes, report)));
+    this.#run(read.report.then(report => this.#learn(chunk, places, report)));
     const sealed = await read.sealed;
     return sealed ?? (read.isPromising ? 'absent' : 'unreadable');
   }
@@ -256,8 +263,8 @@ export class FleetSource implements ChunkSource {
     if (this.#waiting.get(id) === sealed) {
       this.#waiting.delete(id);
       this.#counts.puts++;
-      const nodes = this.#nodesOf(id).map((node, index) => ({ node, index }));
-      stored = await this.#store(chunk, sealed, nodes, 'store');
+      const places = this.#placesOf(id).places.map((node, index) => ({ node, index }));
+      stored = await this.#store(chunk, sealed, places, 'store');
     }
     await this.#leases.settle(chunk, stored >= this.#shape.dataShards);
   }
@@ -282,9 +289,10 @@ export class FleetSource implements ChunkSource {
   }
 
   /** After a read: what is not where it should be is stored again. */
-  async #learn(chunk: ShardedChunk, nodes: CacheNode[], report: ReadReport): Promise<void> {
-    const { sealed, findings } = report;
+  async #learn(chunk: ShardedChunk, places: CacheNode[], report: ReadReport): Promise<void> {
+    const { sealed } = report;
     if (sealed === undefined) return;
+    const findings = report.findings.slice(0, places.length);
     if (findings.every(finding => isShard(finding) || finding === 'late')) return;
     this.#counts.degraded++;
     // Which shard such a node has is not known, so neither is which one is missing.
@@ -292,7 +300,7 @@ export class FleetSource implements ChunkSource {
     const held = findings.map(finding => (isShard(finding) ? finding.index : undefined));
     const lacking: ShardNode[] = [];
     for (const [at, index] of assignShards(held, this.#shape).entries()) {
-      const node = nodes[at]!;
+      const node = places[at]!;
       const isHere = !isUnknown(findings[at]) && held[at] !== index;
       if (isHere && node.takesRepairs) lacking.push({ node, index });
     }

@@ -61,6 +61,8 @@ export interface NoteOptions {
 export type NoteAnswer = 'noted' | 'taken' | 'refused' | 'failed';
 
 const wrongLogIntervalMs = 60_000;
+/** In a row: a second or so after it failed first. Shards that stand-ins get take work and room. */
+const outAfterProbes = 3;
 
 export class CacheNode implements FleetNode {
   readonly name: string;
@@ -93,6 +95,11 @@ export class CacheNode implements FleetNode {
   /** Whether it may be read from now, if only as a probe. */
   get passes(): boolean {
     return this.#breaker.passes && !this.#isPointless;
+  }
+
+  /** Whether another node is to stand in for it: not as soon as it fails, nor when it is back. */
+  get isOut(): boolean {
+    return this.#breaker.failedProbes >= outAfterProbes;
   }
 
   /** Whether it is written to: not while it is on probation. */

@@ -160,6 +160,43 @@ test('a node that comes back empty is filled again by reads', async context => {
   assert.equal(await read(source, chunks), 20, 'what was stored again is of use');
 });
 
+test('while two of eight nodes are out, others stand in for them', async context => {
+  const fleet = await Fleet.start(context, 8);
+  let nowMs = 0;
+  const source = fleet.open({ nowMs: () => nowMs, random: () => 0.5 });
+  const [before, after] = [randomChunks(new Random(8), 30), randomChunks(new Random(9), 30)];
+  const pass = async (rounds: number) => {
+    for (let round = 0; round < rounds; round++) {
+      nowMs += 20_000;
+      for (const chunk of before)
+        if ((await read(source, [chunk])) === 0) await keep(source, [chunk]);
+      await settled(source);
+    }
+  };
+  await keep(source, before);
+  for (const at of [2, 5]) await fleet.servers[at]!.kill();
+  await pass(1);
+  assert.ok(
+    source.stats().putsDeclined > 0,
+    'they may be back at once: nothing lies on fewer than 4',
+  );
+
+  await pass(4);
+  const { putsDeclined } = source.stats();
+  await keep(source, [...before, ...after]);
+  assert.equal(source.stats().putsDeclined, putsDeclined);
+  assert.equal(await read(source, [...before, ...after]), 60);
+  await settled(source);
+  await fleet.servers[0]!.kill();
+  assert.equal(await read(source, [...before, ...after]), 60, 'with a parity shard to spare');
+
+  for (const at of [0, 2, 5]) await fleet.servers[at]!.restart();
+  await pass(4);
+  for (const { breaker } of source.stats().nodes) assert.equal(breaker, 'closed');
+  await keep(source, after);
+  assert.equal(await read(source, after), 30, 'on the nodes that have them when all is well');
+});
+
 test('a stopped node is not waited for, unless it is needed', async context => {
   const fleet = await Fleet.start(context);
   const source = fleet.open({ waitMaxMs: 200, nowMs: () => 0 });
