@@ -85,9 +85,17 @@ async function status(client: DaemonClient): Promise<CommandResult> {
     ['memory', formatBytes(answer.memoryBytes)],
     ['decoded chunks', formatBytes(answer.memoryCacheBytes)],
     ['disk cache', formatBytes(answer.diskCacheBytes)],
+    ['shared cache', describeFleet(answer)],
     ['metrics', describeMetrics(answer)],
   ]);
   return { data: { running: true, ...answer }, text };
+}
+
+function describeFleet({ fleet }: DaemonStatus): string {
+  if (fleet === null) return 'none';
+  const { shape, nodes, passedOver } = fleet;
+  const state = passedOver.length === 0 ? 'all well' : `passed over: ${passedOver.join(', ')}`;
+  return `${shape} on ${nodes} nodes, ${state}`;
 }
 
 function describeMetrics({ metrics }: DaemonStatus): string {

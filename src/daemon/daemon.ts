@@ -19,7 +19,7 @@ import type { Control } from './control-server.ts';
 import { formatMetrics } from './metrics.ts';
 import type { MetricsServer } from './metrics-server.ts';
 import { MountTable, mountTableFolder } from './mount-table.ts';
-import type { DaemonStatus, Figures, MountInfo, MountRequest } from './protocol.ts';
+import type { DaemonStatus, Figures, FleetStatus, MountInfo, MountRequest } from './protocol.ts';
 import { recover } from './recover.ts';
 import { Stores } from './stores.ts';
 import type { Tracing } from './tracing.ts';
@@ -126,7 +126,7 @@ export class Daemon implements Control {
   }
 
   status(): DaemonStatus {
-    const { worker, decoded, diskCache } = this.#parts;
+    const { worker, decoded, diskCache, fleet } = this.#parts;
     return {
       pid: process.pid,
       mounts: worker.list().length,
@@ -134,6 +134,7 @@ export class Daemon implements Control {
       memoryBytes: process.memoryUsage.rss(),
       memoryCacheBytes: decoded.sizeBytes,
       diskCacheBytes: diskCache.stats().bytes,
+      fleet: fleet === undefined ? null : fleetStatus(fleet),
       metrics: this.#metricsServer?.state ?? null,
     };
   }
@@ -229,6 +230,16 @@ async function openTracing({ env, log }: DaemonOptions): Promise<Tracing | undef
     log('warn', `Cannot trace reads: ${isMissing ? missing : describeError(error)}`);
     return undefined;
   }
+}
+
+function fleetStatus(fleet: FleetSource): FleetStatus {
+  const { dataShards, parityShards } = fleet.shape;
+  const { nodes } = fleet.stats();
+  return {
+    shape: `${dataShards}+${parityShards}`,
+    nodes: nodes.length,
+    passedOver: nodes.filter(({ breaker }) => breaker !== 'closed').map(({ name }) => name),
+  };
 }
 
 /** Something may still use a disk that went out of sight: it gets errors from now on. */

@@ -74,8 +74,18 @@ export interface DaemonStatus {
   memoryBytes: number;
   memoryCacheBytes: number;
   diskCacheBytes: number;
+  /** The shared cache, where one is named. */
+  fleet: FleetStatus | null;
   /** Where metrics are served besides the socket. */
   metrics: MetricsServerState | null;
+}
+
+export interface FleetStatus {
+  /** K+M. */
+  shape: string;
+  nodes: number;
+  /** Names of those that are not asked now, or as probes only. */
+  passedOver: string[];
 }
 
 /** Everything that is counted, since the daemon started. */

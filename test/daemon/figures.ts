@@ -13,6 +13,7 @@ export const idleFigures: Figures = {
     memoryBytes: 3,
     memoryCacheBytes: 4,
     diskCacheBytes: 5,
+    fleet: null,
     metrics: null,
   },
   tiers: [new TierMeter('l1').figures(), new TierMeter('store').figures()],

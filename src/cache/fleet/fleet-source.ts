@@ -94,7 +94,7 @@ const repairNoteSeconds = 2;
 
 export class FleetSource implements ChunkSource {
   readonly tier = 'l2';
-  readonly #shape: Shape;
+  readonly shape: Shape;
   readonly #nodes: readonly CacheNode[];
   readonly #placement: Placement<CacheNode>;
   readonly #waitMaxMs: number;
@@ -124,7 +124,7 @@ export class FleetSource implements ChunkSource {
 
   constructor(options: FleetSourceOptions) {
     const { log, nowMs = () => performance.now(), random = Math.random } = options;
-    this.#shape = options.shape;
+    this.shape = options.shape;
     const pulse = new Pulse(nowMs);
     this.#nodes = options.nodes.map(server => new CacheNode(server, { log, nowMs, random, pulse }));
     this.#placement = new Placement(this.#nodes);
@@ -140,10 +140,7 @@ export class FleetSource implements ChunkSource {
 
   async get(id: ChunkId, options: GetOptions): Promise<SealedHit | undefined> {
     try {
-      const sealed = await this.#find(
-        { id, sizeBytes: options.sizeBytes, ...this.#shape },
-        options,
-      );
+      const sealed = await this.#find({ id, sizeBytes: options.sizeBytes, ...this.shape }, options);
       if (sealed === undefined) this.#counts.misses++;
       else this.#counts.hits++;
       return sealed && { sealed, tier: this.tier, verified: true };
@@ -158,7 +155,7 @@ export class FleetSource implements ChunkSource {
     if (this.#waiting.has(id)) return;
     const isFull = this.#pendingBytes + sealed.length > cacheWritesPendingMaxBytes;
     const taking = this.#placesOf(id).places.filter(node => node.takesWrites).length;
-    if (this.#closed || isFull || taking < this.#shape.dataShards) {
+    if (this.#closed || isFull || taking < this.shape.dataShards) {
       this.#counts.putsDeclined++;
       if (!this.#closed) this.#run(this.#leases.settle(this.#chunkOf(id, sealed), false));
       return;
@@ -178,7 +175,7 @@ export class FleetSource implements ChunkSource {
     // Writes under way are ahead of the removals, on the same connections.
     this.#waiting.delete(id);
     if (this.#closed) return;
-    const key = shardKey(id, this.#shape);
+    const key = shardKey(id, this.shape);
     const { places, replaced } = this.#placesOf(id);
     const nodes = [...places, ...replaced];
     await Promise.all(nodes.map(node => node.remove(key, this.#waitMaxMs)));
@@ -210,13 +207,13 @@ export class FleetSource implements ChunkSource {
   }
 
   #placesOf(id: ChunkId): Places<CacheNode> {
-    const shards = this.#shape.dataShards + this.#shape.parityShards;
+    const shards = this.shape.dataShards + this.shape.parityShards;
     const ranked = this.#placement.place(id, shards + standInsMax);
     return placesOf(ranked, shards, node => node.isOut);
   }
 
   #chunkOf(id: ChunkId, sealed: Buffer): ShardedChunk {
-    return { id, sizeBytes: sealed.length, ...this.#shape };
+    return { id, sizeBytes: sealed.length, ...this.shape };
   }
 
   /** Out of the fleet, perhaps after another worker has put it there. */
@@ -248,7 +245,7 @@ export class FleetSource implements ChunkSource {
     // Those that are out are probes at most, which nobody waits for.
     const nodes = [...places, ...replaced];
     const passing = nodes.filter(node => node.passes).length;
-    if (this.#closed || passing < this.#shape.dataShards) return 'unreadable';
+    if (this.#closed || passing < this.shape.dataShards) return 'unreadable';
     const read = new FleetRead(nodes, chunk, { timeoutMs: this.#waitMaxMs, signal });
     this.#run(read.report.then(report => this.#learn(chunk, places, report)));
     const sealed = await read.sealed;
@@ -266,7 +263,7 @@ export class FleetSource implements ChunkSource {
       const places = this.#placesOf(id).places.map((node, index) => ({ node, index }));
       stored = await this.#store(chunk, sealed, places, 'store');
     }
-    await this.#leases.settle(chunk, stored >= this.#shape.dataShards);
+    await this.#leases.settle(chunk, stored >= this.shape.dataShards);
   }
 
   /** How many nodes took their shard. */
@@ -299,7 +296,7 @@ export class FleetSource implements ChunkSource {
     if (findings.includes('late') || this.#closed) return;
     const held = findings.map(finding => (isShard(finding) ? finding.index : undefined));
     const lacking: ShardNode[] = [];
-    for (const [at, index] of assignShards(held, this.#shape).entries()) {
+    for (const [at, index] of assignShards(held, this.shape).entries()) {
       const node = places[at]!;
       const isHere = !isUnknown(findings[at]) && held[at] !== index;
       if (isHere && node.takesRepairs) lacking.push({ node, index });
