@@ -55,7 +55,7 @@ test('a worker without a chunk takes it from the shared cache, and without that 
   assert.ok(degraded.hits['l2']! > 0, 'four of five give every chunk');
 
   const { stdout: status } = await home.runChecked(['daemon', 'status'], { env });
-  assert.match(status, /^shared cache +4\+1 on 5 nodes, (all well|passed over: n0)$/m);
+  assert.match(status, /^shared cache: +4\+1 on 5 nodes, (all well|passed over: n0)$/m);
 
   await servers[1]!.kill();
   const without = await coldRead(home, env);
