@@ -133,11 +133,11 @@ export class MemcachedClient {
   async set(
     key: string,
     value: readonly Buffer[],
-    { timeoutMs }: { timeoutMs: number },
+    { timeoutMs, lifetimeSeconds }: { timeoutMs: number; lifetimeSeconds?: number },
   ): Promise<'stored' | 'refused'> {
     const sizeBytes = value.reduce((total, part) => total + part.length, 0);
     const answer = await this.#request(sizeBytes, timeoutMs, undefined, opaque => [
-      setRequest(key, sizeBytes, opaque),
+      setRequest(key, { sizeBytes, lifetimeSeconds }, opaque),
       ...value,
       valueEnd,
     ]);

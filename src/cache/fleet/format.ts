@@ -30,11 +30,14 @@ export function shardKey(id: ChunkId, shape: Shape): string {
 
 /**
  * Where it is noted that somebody fetches this chunk. With its size: who asks for a wrong one must
- * not make others wait. The value is empty, and nobody reads it.
+ * not make others wait. The value is empty, or `doneMark`.
  */
 export function leaseKey(id: ChunkId, sizeBytes: number, shape: Shape): string {
   return `${keyOf('lease', id, shape)}/${sizeBytes}`;
 }
+
+/** Of a lease on a chunk that is stored by now: those that wait find it. Any other value is none. */
+export const doneMark = Buffer.from('d');
 
 /** Where it is noted, at a node that lacks its shard of this chunk, that somebody stores it again. */
 export function repairKey(id: ChunkId, shape: Shape): string {

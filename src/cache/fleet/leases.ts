@@ -1,6 +1,6 @@
 /**
  * Who fetches a chunk that the fleet does not have: one worker takes a lease and goes to the store,
- * the others wait until it has put the chunk here. A lease is an item that a node makes only if it
+ * the others wait until it has put the chunk here and says so. A lease is an item that a node makes only if it
  * is not there, and that goes by itself, unless it is renewed while the fetch is under way: a store
  * that is slow would be asked again by all who wait.
  *
@@ -18,7 +18,10 @@ import { leaseKey } from './format.ts';
 import type { CacheNode } from './node.ts';
 import type { ShardedChunk } from './shard.ts';
 
-export type LeaseNode = Pick<CacheNode, 'name' | 'takesWrites' | 'note' | 'renew' | 'remove'>;
+export type LeaseNode = Pick<
+  CacheNode,
+  'name' | 'takesWrites' | 'note' | 'look' | 'markDone' | 'renew' | 'remove'
+>;
 
 export interface LeaseOptions {
   nowMs: () => number;
@@ -73,9 +76,11 @@ interface Doubt {
 /** Each wait looks some ten times; more would keep this process from reading. */
 const waitsMax = 256;
 const pollFirstMs = 10;
-const pollMaxMs = 320;
+const pollMaxMs = 160;
+/** Then the chunk is looked for whatever its lease says: it may have come in another way. */
+const blindPolls = 6;
 /** Enough for the longest wait, whatever the clock does. */
-const pollsMax = 40;
+const pollsMax = 64;
 /** Longer than the store may take. */
 const doubtMaxMs = 10_000;
 /** A fetch that took less is no reason to wait in vain. */
@@ -191,6 +196,7 @@ export class Leases {
     // What is stored is found before the lease is asked for. If that went now, who found nothing
     // just before would get it.
     if (!isStored) await this.#release(key, held);
+    else await held.node.markDone(key, { lifetimeSeconds, timeoutMs: this.#options.timeoutMs });
   }
 
   /** Renews none any more: they end by themselves. */
@@ -209,18 +215,23 @@ export class Leases {
     look: () => Promise<Look>,
     signal: AbortSignal | undefined,
   ): Promise<Buffer | undefined | 'in vain'> {
-    const { nowMs, random, waitMaxMs } = this.#options;
+    const { nowMs, random, waitMaxMs, timeoutMs } = this.#options;
     const untilMs = nowMs() + waitMaxMs * (0.75 + random() / 2);
     for (let poll = 0; poll < pollsMax && nowMs() < untilMs; poll++) {
       const longestMs = Math.min(pollFirstMs * 2 ** poll, pollMaxMs);
       await sleepUnlessAborted(longestMs * (0.5 + random() / 2), signal);
+      if (isDistrusted()) return undefined;
+      // One request, where to look for the chunk takes one to each of its nodes.
+      const isDue = poll % blindPolls === blindPolls - 1;
+      if ((await node.look(key, timeoutMs)) === 'noted' && !isDue) continue;
       const found = await look();
       if (Buffer.isBuffer(found)) return found;
       if (found === 'unreadable' || isDistrusted()) return undefined;
       // Given up by who had it, or it has ended: one of those that wait goes on.
       if ((await this.#note(key, node, signal)) === 'won') return undefined;
     }
-    return 'in vain';
+    const found = await look();
+    return Buffer.isBuffer(found) ? found : 'in vain';
   }
 
   async #note(

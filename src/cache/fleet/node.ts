@@ -9,6 +9,7 @@ import type { Log } from '../../base/log.ts';
 import { type BreakerState, CircuitBreaker, type Outcome } from './breaker.ts';
 import { MemcachedClient, type ReadAnswer, type ReadOptions, TimeOut } from './client.ts';
 import type { FleetServer } from './fleet-config.ts';
+import { doneMark } from './format.ts';
 import type { FleetNode } from './placement.ts';
 import type { Pulse } from './pulse.ts';
 import type { WrongValue } from './shard.ts';
@@ -59,6 +60,7 @@ export interface NoteOptions {
 
 /** `refused`: no memory. */
 export type NoteAnswer = 'noted' | 'taken' | 'refused' | 'failed';
+export type NotedState = 'free' | 'noted' | 'done' | 'failed';
 
 const wrongLogIntervalMs = 60_000;
 /** In a row: a second or so after it failed first. Shards that stand-ins get take work and room. */
@@ -157,6 +159,22 @@ export class CacheNode implements FleetNode {
       answer = outcome === 'stored' ? 'noted' : outcome;
     });
     return answer;
+  }
+
+  /** What is noted there: also that it is done, if `markDone` said so. */
+  async look(key: string, timeoutMs: number): Promise<NotedState> {
+    let state: NotedState = 'failed';
+    await this.#write(async () => {
+      const value = await this.#client.get(key, { sizeMaxBytes: doneMark.length, timeoutMs });
+      if (value === 'absent') state = 'free';
+      else state = Buffer.isBuffer(value) && value.equals(doneMark) ? 'done' : 'noted';
+    });
+    return state;
+  }
+
+  /** What was noted is done; whoever looks within this time sees it. */
+  async markDone(key: string, options: NoteOptions): Promise<void> {
+    await this.#write(async () => void (await this.#client.set(key, [doneMark], options)));
   }
 
   /** The time of what was noted begins anew, if it is still there. */

@@ -30,18 +30,26 @@ export function getRequest(key: string, opaque: number): string {
   return `mg ${checked(key)} v O${opaque}\r\n`;
 }
 
-/** To be followed by the value and by `valueEnd`. */
-export function setRequest(key: string, sizeBytes: number, opaque: number): string {
-  return `ms ${checked(key)} ${sizeBytes} O${opaque}\r\n`;
+export interface ItemOptions {
+  sizeBytes: number;
+  /** Until it is evicted, unless this says so. The last of them may be cut short. */
+  lifetimeSeconds?: number | undefined;
 }
 
-/**
- * Only if the key is free, for so many seconds, the last of which may be cut short. To be followed by
- * the value and by `valueEnd`.
- */
+/** To be followed by the value and by `valueEnd`. */
+export function setRequest(
+  key: string,
+  { sizeBytes, lifetimeSeconds }: ItemOptions,
+  opaque: number,
+): string {
+  const lifetime = lifetimeSeconds === undefined ? '' : ` T${lifetimeSeconds}`;
+  return `ms ${checked(key)} ${sizeBytes}${lifetime} O${opaque}\r\n`;
+}
+
+/** Only if the key is free. To be followed by the value and by `valueEnd`. */
 export function addRequest(
   key: string,
-  { sizeBytes, lifetimeSeconds }: { sizeBytes: number; lifetimeSeconds: number },
+  { sizeBytes, lifetimeSeconds }: Required<ItemOptions>,
   opaque: number,
 ): string {
   return `ms ${checked(key)} ${sizeBytes} ME T${lifetimeSeconds} O${opaque}\r\n`;

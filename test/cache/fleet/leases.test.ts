@@ -7,7 +7,7 @@ import {
   type Look,
   type TakenLease,
 } from '../../../src/cache/fleet/leases.ts';
-import type { NoteAnswer, NoteOptions } from '../../../src/cache/fleet/node.ts';
+import type { NoteAnswer, NotedState, NoteOptions } from '../../../src/cache/fleet/node.ts';
 import type { ShardedChunk } from '../../../src/cache/fleet/shard.ts';
 import { Prefetch } from '../../../src/cache/prefetch.ts';
 import { Random } from '../../support/random.ts';
@@ -15,11 +15,13 @@ import { sealedChunk } from '../../support/sealed-chunks.ts';
 
 class MemoryNode implements LeaseNode {
   readonly notes = new Set<string>();
+  readonly done = new Set<string>();
   readonly renewed: string[] = [];
   readonly name: string;
   takesWrites = true;
   answer: NoteAnswer | undefined;
   asked = 0;
+  looked = 0;
   lifetimeSeconds = 0;
 
   constructor(name: string) {
@@ -33,6 +35,17 @@ class MemoryNode implements LeaseNode {
     if (this.notes.has(key)) return 'taken';
     this.notes.add(key);
     return 'noted';
+  }
+
+  async look(key: string): Promise<NotedState> {
+    this.looked++;
+    if (this.answer !== undefined) return this.answer === 'taken' ? 'noted' : 'failed';
+    if (!this.notes.has(key)) return 'free';
+    return this.done.has(key) ? 'done' : 'noted';
+  }
+
+  async markDone(key: string): Promise<void> {
+    this.done.add(key);
   }
 
   async renew(key: string): Promise<void> {
@@ -84,9 +97,16 @@ test('one wins, the others wait until they find what it stored', async () => {
   const lease = await taken(other, chunk, nodes);
   const sealed = Buffer.from('sealed');
   let looks = 0;
-  const look = async () => (++looks < 3 ? 'absent' : sealed);
-  assert.equal(await other.wait(lease, look, undefined), sealed);
+  const look = async () => {
+    looks++;
+    return sealed;
+  };
+  const waiting = other.wait(lease, look, undefined);
+  while (nodes[0].looked < 2) await sleep(1);
+  assert.equal(looks, 0, 'nobody says that it is there');
   await winner.settle(chunk, true);
+  assert.equal(await waiting, sealed);
+  assert.equal(looks, 1);
   assert.equal(nodes[0].notes.size, 1, 'who found nothing just before it was stored must wait');
   assert.equal(await winner.take(chunk, nodes, undefined), 'won', 'its own is no reason to wait');
   assert.equal(nodes[1].asked, 0);

@@ -122,6 +122,6 @@ test('random bytes are refused or wait for more, within a line', () => {
 test('a key cannot smuggle a command', () => {
   for (const key of ['', 'a b', 'a\r\nflush_all', 'é', 'x'.repeat(251)]) {
     assert.throws(() => getRequest(key, 1), { name: 'AssertionError' });
-    assert.throws(() => setRequest(key, 1, 1), { name: 'AssertionError' });
+    assert.throws(() => setRequest(key, { sizeBytes: 1 }, 1), { name: 'AssertionError' });
   }
 });
