@@ -3,7 +3,8 @@
  * memcached: it forgets what was not used for longest when its bytes are used up. (memcached has
  * three such lists a size class, moves a value at most once a minute, and may keep it on flash.) What
  * FleetSource does is here as far as it decides what is where: a read takes any k shards, and
- * what was not there is stored again after it; for a node that is down the next one stands in.
+ * what was not there is stored again after it; for a node that is down the next one stands in, and
+ * is asked too where its place has nothing.
  */
 
 import type { FleetNode } from '../../src/cache/fleet/placement.ts';
@@ -69,6 +70,21 @@ export class Fleet {
   read(chunk: ChunkNumber): boolean {
     const placed = this.#nodesOf(chunk);
     const slots = this.#slotsInUse(placed);
+    const held = this.#touch(chunk, slots);
+    if (held === 0) return false;
+    if (held < this.#shape.dataShards) {
+      const others = this.#allSlots.filter(
+        slot => this.#up[placed[slot]!] && !slots.includes(slot),
+      );
+      if (held + this.#touch(chunk, others) < this.#shape.dataShards) return false;
+    }
+    if (held < slots.length) this.put(chunk);
+    return true;
+  }
+
+  /** How many shards are in these. */
+  #touch(chunk: ChunkNumber, slots: readonly number[]): number {
+    const placed = this.#nodesOf(chunk);
     let held = 0;
     for (const slot of slots) {
       const entry = chunk * this.#slots + slot;
@@ -76,9 +92,7 @@ export class Fleet {
       this.#shards.touch(placed[slot]!, entry);
       held++;
     }
-    if (held < this.#shape.dataShards) return false;
-    if (held < slots.length) this.put(chunk);
-    return true;
+    return held;
   }
 
   /** As FleetSource: not if too few of its nodes are up to give it back. */

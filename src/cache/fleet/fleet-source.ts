@@ -241,15 +241,32 @@ export class FleetSource implements ChunkSource {
       return 'unreadable';
     }
     using _place = await this.#readers.acquire(options);
-    const { places, replaced } = this.#placesOf(chunk.id);
+    const { places, replaced, standIns } = this.#placesOf(chunk.id);
     // Those that are out are probes at most, which nobody waits for.
     const nodes = [...places, ...replaced];
     const passing = nodes.filter(node => node.passes).length;
     if (this.#closed || passing < this.shape.dataShards) return 'unreadable';
+    const read = this.#read(chunk, nodes, places, signal);
+    const sealed = await read.sealed;
+    if (sealed !== undefined) return sealed;
+    // Nodes that are back have not got what others took for them meanwhile.
+    const held = standIns.length === 0 ? 0 : (await read.report).findings.filter(isHeld).length;
+    if (held > 0 && held + standIns.length >= this.shape.dataShards) {
+      const wide = await this.#read(chunk, [...nodes, ...standIns], places, signal).sealed;
+      if (wide !== undefined) return wide;
+    }
+    return read.isPromising ? 'absent' : 'unreadable';
+  }
+
+  #read(
+    chunk: ShardedChunk,
+    nodes: readonly CacheNode[],
+    places: readonly CacheNode[],
+    signal: AbortSignal | undefined,
+  ): FleetRead {
     const read = new FleetRead(nodes, chunk, { timeoutMs: this.#waitMaxMs, signal });
     this.#run(read.report.then(report => this.#learn(chunk, places, report)));
-    const sealed = await read.sealed;
-    return sealed ?? (read.isPromising ? 'absent' : 'unreadable');
+    return read;
   }
 
   async #put(id: ChunkId, sealed: Buffer): Promise<void> {
@@ -286,11 +303,15 @@ export class FleetSource implements ChunkSource {
   }
 
   /** After a read: what is not where it should be is stored again. */
-  async #learn(chunk: ShardedChunk, places: CacheNode[], report: ReadReport): Promise<void> {
+  async #learn(
+    chunk: ShardedChunk,
+    places: readonly CacheNode[],
+    report: ReadReport,
+  ): Promise<void> {
     const { sealed } = report;
     if (sealed === undefined) return;
     const findings = report.findings.slice(0, places.length);
-    if (findings.every(finding => isShard(finding) || finding === 'late')) return;
+    if (findings.every(isHeld)) return;
     this.#counts.degraded++;
     // Which shard such a node has is not known, so neither is which one is missing.
     if (findings.includes('late') || this.#closed) return;
@@ -326,6 +347,10 @@ export class FleetSource implements ChunkSource {
     const tracked = work.finally(() => this.#background.delete(tracked));
     this.#background.add(tracked);
   }
+}
+
+function isHeld(finding: Finding | undefined): boolean {
+  return isShard(finding) || finding === 'late';
 }
 
 /** Whether the node may well have its shard. */

@@ -15,6 +15,8 @@ export interface Places<Node> {
   places: Node[];
   /** Those that are stood in for: they may be back, with what they had. */
   replaced: Node[];
+  /** Those that are next: they may have stood in for nodes that are back. */
+  standIns: Node[];
 }
 
 /** `ranked`: the first are those of the shards, as many as there are, the others may stand in. */
@@ -25,7 +27,6 @@ export function placesOf<Node>(
 ): Places<Node> {
   const places = ranked.slice(0, shards);
   const replaced: Node[] = [];
-  if (!places.some(isOut)) return { places, replaced };
   const standIns = ranked.slice(shards).filter(node => !isOut(node));
   for (const [index, node] of places.entries()) {
     const standIn = isOut(node) ? standIns.shift() : undefined;
@@ -33,5 +34,5 @@ export function placesOf<Node>(
     places[index] = standIn;
     replaced.push(node);
   }
-  return { places, replaced };
+  return { places, replaced, standIns };
 }

@@ -193,6 +193,9 @@ test('while two of eight nodes are out, others stand in for them', async context
   for (const at of [0, 2, 5]) await fleet.servers[at]!.restart();
   await pass(4);
   for (const { breaker } of source.stats().nodes) assert.equal(breaker, 'closed');
+  const hits = await read(source, after);
+  assert.ok(hits >= 25, `${hits} of 30 hits: what stood in is asked while its place is empty`);
+  await settled(source);
   await keep(source, after);
   assert.equal(await read(source, after), 30, 'on the nodes that have them when all is well');
 });

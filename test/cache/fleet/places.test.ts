@@ -4,7 +4,10 @@ import { placesOf, standInsMax } from '../../../src/cache/fleet/places.ts';
 import { seeded } from '../../support/random.ts';
 
 const ranked = ['a', 'b', 'c', 'd', 'e', 'f', 'g'];
-const without = (out: string) => placesOf(ranked, 5, node => out.includes(node));
+function without(out: string, nodes = ranked) {
+  const { places, replaced } = placesOf(nodes, 5, node => out.includes(node));
+  return { places, replaced };
+}
 
 test('while all is well the first nodes have the shards, in order', () => {
   assert.deepEqual(without(''), { places: ['a', 'b', 'c', 'd', 'e'], replaced: [] });
@@ -21,9 +24,14 @@ test('the next ones stand in for those that are out, and all others keep their s
   assert.deepEqual(without('bf'), { places: ['a', 'g', 'c', 'd', 'e'], replaced: ['b'] });
 });
 
+test('those that are next are told, if they are not out and have no place', () => {
+  const next = (out: string) => placesOf(ranked, 5, node => out.includes(node)).standIns;
+  assert.deepEqual(['', 'b', 'f', 'be'].map(next), [['f', 'g'], ['g'], ['g'], []]);
+});
+
 test('without a node to stand in, one that is out keeps its place', () => {
   assert.deepEqual(without('ace'), { places: ['f', 'b', 'g', 'd', 'e'], replaced: ['a', 'c'] });
-  const five = placesOf(ranked.slice(0, 5), 5, node => node === 'a');
+  const five = without('a', ranked.slice(0, 5));
   assert.deepEqual(five, { places: ['a', 'b', 'c', 'd', 'e'], replaced: [] });
 });
 
