@@ -106,7 +106,11 @@ test('versions are names that imgstore takes, and stand on versions that lie bel
       assert.equal(stands === undefined, name === image, name);
       assert.ok(withoutTop >= 0 && withoutTop <= heightOf(from), name);
       assert.ok(layers.length > 0, name);
-      for (const { npm } of layers) if (npm !== undefined) assert.ok(lockText(npm).length > 0);
+      for (const { npm } of layers) {
+        if (npm === undefined) continue;
+        assert.ok(lockText(npm).length > 0);
+        assert.doesNotMatch(lockText(npm), /"resolved"/, `${npm} is of no registry's`);
+      }
       known.add(name);
     }
   }
